@@ -1,0 +1,83 @@
+//! What hardware is, as the agent observes it and the server admits it. It refuses opinions: no price, no health, no owner.
+use serde::{Deserialize, Serialize};
+
+/// Whether a bookable unit is a whole GPU or a slice of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitShape {
+    /// A whole GPU.
+    Gpu,
+    /// A MIG instance: its parent's UUID and the profile's name, such as `1g.18gb`. It excludes its parent.
+    Mig { parent_uuid: String, profile: String },
+}
+
+/// One GPU or MIG instance as the driver describes it. Readings the driver did not give are `None`, never zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedGpu {
+    /// The driver's UUID (`GPU-…` or `MIG-…`), its identity.
+    pub uuid: String,
+    /// Marketing name without the vendor, such as `H200`.
+    pub model: String,
+    pub shape: UnitShape,
+    /// Position on the node, as the driver counts.
+    pub index: u32,
+    /// Device file number in /dev/nvidiaN, where there is one.
+    pub minor: Option<u32>,
+    pub memory_bytes: u64,
+    pub serial: Option<String>,
+    pub vbios: Option<String>,
+    pub pci_bus: Option<String>,
+}
+
+/// What a node is made of, as its agent observes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedNode {
+    pub hostname: String,
+    pub kernel: String,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    /// The NVIDIA driver's version; `None` where there is no driver or the installation is simulated.
+    pub driver: Option<String>,
+    /// What the sandbox can enforce here.
+    pub sandbox: SandboxAbilities,
+    pub gpus: Vec<ObservedGpu>,
+}
+
+/// What the kernel and the installed tools let the sandbox do. A lacking ability is shown, never pretended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxAbilities {
+    /// Whether workloads can run at all (bubblewrap and namespaces); the reason when not.
+    pub problem: Option<String>,
+    /// Whether workloads reach the network (slirp4netns or pasta).
+    pub network: bool,
+    /// Whether the CPU share is enforced (cgroup cpu controller).
+    pub cpu: bool,
+    /// Whether the memory share is enforced (cgroup memory controller).
+    pub memory: bool,
+}
+
+/// What part of a node besides its GPUs a lease gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Share {
+    /// Thousandths of a CPU.
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
+    /// Scratch space in bytes.
+    pub scratch_bytes: u64,
+}
+
+impl Share {
+    /// `units` of `of` equal parts of a node, rounded down, so that all parts together never exceed the node.
+    pub fn proportional(cpus: u32, memory_bytes: u64, scratch_bytes: u64, units: u32, of: u32) -> Self {
+        let part = |whole: u64| match of {
+            0 => 0,
+            _ => u64::try_from(u128::from(whole) * u128::from(units.min(of)) / u128::from(of)).unwrap_or(whole),
+        };
+        Self {
+            cpu_millis: part(u64::from(cpus) * 1000),
+            memory_bytes: part(memory_bytes),
+            scratch_bytes: part(scratch_bytes),
+        }
+    }
+}
