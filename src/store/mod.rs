@@ -1,1 +1,6 @@
-//! Stub.
+//! redb and nothing else: tables, records, the one writer, migrations, backup. It refuses rules; it applies what an intent
+//! decided, whole or not at all.
+pub mod changes;
+pub mod read;
+pub mod record;
+pub mod tables;
