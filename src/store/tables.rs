@@ -31,6 +31,7 @@ pub enum Table {
     NodesByKey,
     NodesByName,
     Units,
+    UnitsByNode,
     JoinTokens,
     NodeContacts,
     // bookings
@@ -87,6 +88,7 @@ impl Table {
             Self::NodesByKey => "nodes_by_key",
             Self::NodesByName => "nodes_by_name",
             Self::Units => "units",
+            Self::UnitsByNode => "units_by_node",
             Self::JoinTokens => "join_tokens",
             Self::NodeContacts => "node_contacts",
             Self::Bookings => "bookings",
@@ -140,6 +142,7 @@ impl Table {
         Self::NodesByKey,
         Self::NodesByName,
         Self::Units,
+        Self::UnitsByNode,
         Self::JoinTokens,
         Self::NodeContacts,
         Self::Bookings,

@@ -1,1 +1,3 @@
-//! Rules of bookings.
+//! What people ask for, what they get, and when. It refuses clocks, storage and prices.
+pub mod booking;
+pub mod lease;

@@ -1,0 +1,133 @@
+//! Nodes, units, pools, join tokens. A node's own word about its hardware is a claim; the admitted profile is what counts.
+use serde::{Deserialize, Serialize};
+
+use crate::base::hardware::{ObservedNode, UnitShape};
+use crate::base::ids::{NodeId, PoolId, TeamId, UnitId};
+use crate::base::secret::SecretHash;
+use crate::base::text::Name;
+use crate::base::window::{Instant, Span};
+
+/// A named group of nodes with one policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    pub id: PoolId,
+    pub name: Name,
+    /// Joining nodes are admitted without an admin's word.
+    pub auto_admit: bool,
+    pub policy: PoolPolicy,
+}
+
+/// What holds for bookings in a pool. Starts out kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPolicy {
+    /// Kept free after each lease, billed to nobody; 60 s at first, 0 in a simulated installation.
+    pub turnaround: Span,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Span,
+    /// The longest booking.
+    pub longest: Span,
+    /// How far ahead a booking may start.
+    pub horizon: Span,
+}
+
+impl PoolPolicy {
+    pub const fn kind(simulated: bool) -> Self {
+        Self {
+            turnaround: if simulated { Span::ZERO } else { Span::from_seconds(60) },
+            grace: Span::from_seconds(30),
+            longest: Span::from_days(7),
+            horizon: Span::from_days(28),
+        }
+    }
+}
+
+/// A machine with GPUs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    pub name: Name,
+    pub pool: PoolId,
+    /// The team that owns it.
+    pub owner: Option<TeamId>,
+    /// SHA-256 of its public key (SPKI): its identity.
+    pub key: SecretHash,
+    /// The certificate in force; any other is refused.
+    pub certificate_serial: String,
+    pub certificate_expires: Instant,
+    pub state: NodeState,
+    /// What the agent last said.
+    pub observed: ObservedNode,
+    /// Counts its connections; older ones are fenced.
+    pub epoch: u64,
+    /// Counts its desired states.
+    pub generation: u64,
+    pub joined: Instant,
+    /// Runs on the server's own machine.
+    pub local: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum NodeState {
+    /// Joined, waits for an admin.
+    Pending,
+    Admitted {
+        since: Instant,
+    },
+    /// Takes no new leases; running ones go on.
+    Closed {
+        since: Instant,
+        why: String,
+    },
+    Revoked {
+        at: Instant,
+    },
+}
+
+/// Whether the node is there. Kept apart from `Node` because it changes with every contact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeContact {
+    pub node: NodeId,
+    pub epoch: u64,
+    pub connected: bool,
+    /// Last heartbeat that was written down (at most every 30 s, and at each loss).
+    pub last: Instant,
+    /// Agent's clock minus the mill's, milliseconds.
+    pub skew_ms: i64,
+}
+
+/// What can be booked: a GPU, or a MIG instance (which excludes its parent).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    pub id: UnitId,
+    pub node: NodeId,
+    pub pool: PoolId,
+    /// Admitted hardware; price and matching follow this, never a later claim.
+    pub uuid: String,
+    pub model: String,
+    pub shape: UnitShape,
+    pub index: u32,
+    pub minor: Option<u32>,
+    pub memory_bytes: u64,
+    pub service: Service,
+}
+
+/// Whether a unit may be given out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Service {
+    In,
+    Out { since: Instant, why: String },
+}
+
+/// Lets one machine join one pool, once, soon. Stored hashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinToken {
+    pub token: SecretHash,
+    pub pool: PoolId,
+    pub owner: Option<TeamId>,
+    pub name: Option<Name>,
+    pub local: bool,
+    pub expires: Instant,
+    pub used: Option<(NodeId, Instant)>,
+}

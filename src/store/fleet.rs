@@ -1,0 +1,51 @@
+//! How machines are stored. It refuses rules.
+use super::record::Record;
+use super::tables::Table;
+use crate::base::ids::*;
+use crate::domain::fleet::node::*;
+
+impl Record for Pool {
+    const TABLE: Table = Table::Pools;
+    type Key = PoolId;
+
+    fn key(&self) -> PoolId {
+        self.id
+    }
+}
+
+impl Record for Node {
+    const TABLE: Table = Table::Nodes;
+    type Key = NodeId;
+
+    fn key(&self) -> NodeId {
+        self.id
+    }
+}
+
+impl Record for NodeContact {
+    const TABLE: Table = Table::NodeContacts;
+    type Key = NodeId;
+
+    fn key(&self) -> NodeId {
+        self.node
+    }
+}
+
+/// Units of one node are found through `Table::UnitsByNode`, keyed (node, unit).
+impl Record for Unit {
+    const TABLE: Table = Table::Units;
+    type Key = UnitId;
+
+    fn key(&self) -> UnitId {
+        self.id
+    }
+}
+
+impl Record for JoinToken {
+    const TABLE: Table = Table::JoinTokens;
+    type Key = [u8; 32];
+
+    fn key(&self) -> [u8; 32] {
+        *self.token.as_bytes()
+    }
+}

@@ -1,0 +1,170 @@
+//! The node protocol: what server and agent say over the control connection and how a machine joins. JSON text frames on
+//! a WebSocket over mutual TLS; bulk (terminals, logs) travels on connections of its own that the agent dials on request.
+//! It refuses ids of other nodes: a message never names its sender.
+use serde::{Deserialize, Serialize};
+
+use crate::base::hardware::{ObservedNode, Share};
+use crate::base::ids::{LeaseId, NodeId, StreamId};
+use crate::base::window::{Instant, Span};
+
+/// Raised when a message changes meaning; the hello carries it.
+pub const PROTOCOL: u32 = 1;
+/// Largest control message either side accepts, in bytes.
+pub const MESSAGE_LIMIT: usize = 1 << 20;
+/// How often an agent reports even when nothing changed.
+pub const HEARTBEAT: Span = Span::from_seconds(5);
+/// Silence after which a node counts as lost.
+pub const LOST_AFTER: Span = Span::from_seconds(20);
+/// Clocks further apart than this take no new lease.
+pub const SKEW_LIMIT: Span = Span::from_seconds(60);
+
+/// `POST /join` on the gateway, over TLS pinned to the mill's root, without a client certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JoinRequest {
+    pub protocol: u32,
+    /// The one-time join token.
+    pub token: String,
+    /// Certificate request (PEM) made with the agent's own key; only its public key is used.
+    pub csr_pem: String,
+    pub observed: ObservedNode,
+    pub simulated: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JoinAnswer {
+    pub node: NodeId,
+    pub certificate_pem: String,
+    pub root_pem: String,
+    /// Whether an admin has to admit it first.
+    pub pending: bool,
+}
+
+/// `POST /renew` with the client certificate in force: a new one for the same key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewRequest {
+    pub csr_pem: String,
+}
+
+/// From the agent, on the control connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "say")]
+pub enum FromAgent {
+    /// First message of a connection.
+    Hello { protocol: u32, version: String, boot: String, clock: Instant, simulated: bool, observed: Box<ObservedNode> },
+    /// Every [`HEARTBEAT`]; carries the epoch it was given and its clock.
+    Heartbeat { epoch: u64, clock: Instant },
+    /// Hardware changed, or was asked for.
+    Observed { epoch: u64, observed: Box<ObservedNode> },
+    /// Full list of what the node has of leases; sent on connection and on every change.
+    Leases { epoch: u64, generation: u64, leases: Vec<LeaseFact> },
+    /// A stream could not be opened.
+    StreamRefused { stream: StreamId, why: String },
+}
+
+/// What a node knows of one lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseFact {
+    pub lease: LeaseId,
+    pub attempt: u32,
+    /// The desired revision that it has put into force.
+    pub revision: u32,
+    pub state: FactState,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum FactState {
+    Preparing,
+    /// Running; ready for so long by the node's boot clock.
+    Ready {
+        elapsed: Span,
+    },
+    Stopping {
+        elapsed: Span,
+    },
+    /// Over. `elapsed` is how long it was ready; `ago` how long since the end.
+    Ended {
+        elapsed: Span,
+        ago: Span,
+        code: Option<i32>,
+        signal: Option<i32>,
+        cause: FactCause,
+    },
+    /// Could not start.
+    Failed {
+        why: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FactCause {
+    TimeUp,
+    Finished,
+    Stopped,
+    /// The shim or the machine died.
+    Lost,
+}
+
+/// From the server, on the control connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "say")]
+pub enum ToAgent {
+    /// Answer to the hello: the epoch of this connection, and the mill's clock.
+    Welcome { epoch: u64, node: NodeId, clock: Instant, heartbeat: Span },
+    /// Everything that shall be on the node. What is not listed shall not run.
+    Desired { generation: u64, leases: Vec<DesiredLease> },
+    /// Dial `GET /stream/{stream}` and connect it to the lease.
+    OpenStream { stream: StreamId, lease: LeaseId, kind: StreamKind },
+    /// Ends the connection, with a reason that the agent logs.
+    Goodbye { why: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DesiredLease {
+    pub lease: LeaseId,
+    pub attempt: u32,
+    pub revision: u32,
+    /// By the mill's clock; the agent turns them into its boot clock by the measured offset.
+    pub start: Instant,
+    pub end: Instant,
+    pub grace: Span,
+    /// `false`: end it now (released, cancelled, lost its booking).
+    pub run: bool,
+    pub gpus: Vec<DesiredGpu>,
+    pub share: Share,
+    pub workload: DesiredWorkload,
+    pub member: DesiredMember,
+    pub title: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredGpu {
+    pub uuid: String,
+    pub minor: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum DesiredWorkload {
+    Workspace,
+    Batch { command: Vec<String> },
+}
+
+/// For whom it runs: names the persistent home and its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredMember {
+    /// Directory name of the home: the member's id, never a typed name.
+    pub home: String,
+    pub name: String,
+    pub uid: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum StreamKind {
+    /// A terminal tab; made when it does not exist.
+    Terminal { tab: u32, cols: u16, rows: u16 },
+    /// The log from a byte offset; goes on live when `follow`.
+    Log { from: u64, follow: bool },
+}
