@@ -4,5 +4,6 @@
 pub mod bookings;
 pub mod error;
 pub mod fleet;
+pub mod ids;
 pub mod money;
 pub mod people;
