@@ -18,6 +18,14 @@ pub const LOST_AFTER: Span = Span::from_seconds(20);
 /// Clocks further apart than this take no new lease.
 pub const SKEW_LIMIT: Span = Span::from_seconds(60);
 
+/// The name that the gateway's certificate carries and agents insist on, whatever address they dial: the root is pinned,
+/// and it gives this name to the gateway alone.
+pub const GATEWAY_NAME: &str = "gateway.gristmill.internal";
+/// Where an agent finds the join token when it is not given on standard input. Never an argument: those are public.
+pub const JOIN_TOKEN_ENV: &str = "GRISTMILL_JOIN_TOKEN";
+/// How long a stream waits to be met by its other end.
+pub const STREAM_WAIT: Span = Span::from_seconds(10);
+
 /// `POST /join` on the gateway, over TLS pinned to the mill's root, without a client certificate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JoinRequest {

@@ -54,16 +54,54 @@ pub struct Node {
     /// The certificate in force; any other is refused.
     pub certificate_serial: String,
     pub certificate_expires: Instant,
+    /// Issued by a renewal and not used yet. The one in force stays good until this one is first seen, so that an answer
+    /// that got lost locks no machine out.
+    #[serde(default)]
+    pub certificate_next: Option<IssuedCertificate>,
     pub state: NodeState,
     /// What the agent last said.
     pub observed: ObservedNode,
     /// Counts its connections; older ones are fenced.
     pub epoch: u64,
-    /// Counts its desired states.
+    /// The first desired state of its connection; later ones count on from here (see [`Node::first_generation`]).
     pub generation: u64,
     pub joined: Instant,
     /// Runs on the server's own machine.
     pub local: bool,
+}
+
+/// A node's certificate, as far as the mill must remember it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedCertificate {
+    /// Lower-case hexadecimal.
+    pub serial: String,
+    pub expires: Instant,
+}
+
+impl Node {
+    /// Whether a certificate with this serial may speak for the node.
+    pub fn accepts_serial(&self, serial: &str) -> bool {
+        self.certificate_serial == serial || self.certificate_next.as_ref().is_some_and(|next| next.serial == serial)
+    }
+
+    /// The renewed certificate was seen in use: the one before it is void from here on.
+    pub fn serial_used(&mut self, serial: &str) {
+        if let Some(next) = self.certificate_next.take_if(|next| next.serial == serial) {
+            self.certificate_serial = next.serial;
+            self.certificate_expires = next.expires;
+        }
+    }
+
+    /// Generations are ordered by epoch first, so that they grow over restarts without being written each time. A
+    /// connection has 2^20 of them.
+    pub const fn first_generation(epoch: u64) -> u64 {
+        epoch << 20
+    }
+
+    /// May be given new leases.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, NodeState::Admitted { .. })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,96 @@
+//! Why the mill says no to a machine, or to a person in matters of machines.
+use crate::domain::notice::{Kind, Reason, Sentence};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FleetRefusal {
+    /// Unknown, expired or used: one answer for all.
+    TokenSpent,
+    /// A simulated node for a real mill, or the other way round.
+    WrongReality { mill_simulated: bool },
+    /// The certificate request cannot be read or is not signed by its own key.
+    BadRequest,
+    /// Agent and mill speak different versions of the node protocol.
+    Protocol { theirs: u32, ours: u32 },
+    /// The key belongs to a node that was revoked.
+    Revoked,
+    /// No certificate, one that is not in force, or one of a revoked node: one answer for all.
+    UnknownCertificate,
+    /// A newer connection or a decision came in between.
+    Overtaken,
+    /// Pending or closed nodes can be admitted, others not.
+    NotWaiting,
+}
+
+impl Reason for FleetRefusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::TokenSpent => "join_token_spent",
+            Self::WrongReality { .. } => "wrong_reality",
+            Self::BadRequest => "bad_certificate_request",
+            Self::Protocol { .. } => "node_protocol",
+            Self::Revoked => "node_revoked",
+            Self::UnknownCertificate => "unknown_certificate",
+            Self::Overtaken => "overtaken",
+            Self::NotWaiting => "node_not_waiting",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::TokenSpent | Self::UnknownCertificate => Kind::SignedOut,
+            Self::Revoked => Kind::Denied,
+            Self::BadRequest | Self::Protocol { .. } => Kind::Invalid,
+            Self::WrongReality { .. } | Self::Overtaken | Self::NotWaiting => Kind::Conflict,
+        }
+    }
+
+    fn sentence(&self) -> Sentence {
+        match self {
+            Self::TokenSpent => Sentence::new(
+                "This machine did not join.",
+                "The join token was used, has expired, or was never made.",
+                "Make a new one on the nodes page and start the agent with it within 15 minutes.",
+            ),
+            Self::WrongReality { mill_simulated: true } => Sentence::new(
+                "This machine did not join.",
+                "This mill is simulated, and a machine with real GPUs may not join it.",
+                "Set up a real mill for it, or start the agent with --simulated-gpus.",
+            ),
+            Self::WrongReality { mill_simulated: false } => Sentence::new(
+                "This machine did not join.",
+                "Its GPUs are simulated, and this mill is a real one.",
+                "Start the agent without --simulated-gpus.",
+            ),
+            Self::BadRequest => Sentence::new(
+                "This machine did not join.",
+                "Its certificate request cannot be read, or is not signed by its own key.",
+                "Remove the agent's key from its directory and join again with a new token.",
+            ),
+            Self::Protocol { theirs, ours } => Sentence::new(
+                "Agent and mill do not understand each other.",
+                format!("The agent speaks version {theirs} of the node protocol, the mill version {ours}."),
+                "Install the same version of gristmill on both.",
+            ),
+            Self::Revoked => Sentence::new(
+                "This machine did not join.",
+                "Its key belongs to a node that was revoked.",
+                "Start the agent with an empty directory and a new join token.",
+            ),
+            Self::UnknownCertificate => Sentence::new(
+                "The mill does not know this machine.",
+                "It showed no certificate that is in force.",
+                "Join with a new token; the nodes page makes one.",
+            ),
+            Self::Overtaken => Sentence::new(
+                "This came too late.",
+                "The node has connected again or was changed in the meantime.",
+                "Look at the node's page and try again.",
+            ),
+            Self::NotWaiting => Sentence::new(
+                "There is nothing to admit.",
+                "The node is admitted already, or was revoked.",
+                "Look at the node's page.",
+            ),
+        }
+    }
+}
