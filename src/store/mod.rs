@@ -3,6 +3,7 @@
 pub mod bookings;
 pub mod changes;
 pub mod fleet;
+pub mod money;
 pub mod people;
 pub mod read;
 pub mod record;

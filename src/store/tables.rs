@@ -58,6 +58,8 @@ pub enum Table {
     Series,
     Chain,
     Checkpoints,
+    Unbilled,
+    Billed,
 }
 
 impl Table {
@@ -113,6 +115,8 @@ impl Table {
             Self::Series => "series",
             Self::Chain => "chain",
             Self::Checkpoints => "checkpoints",
+            Self::Unbilled => "unbilled",
+            Self::Billed => "billed",
         }
     }
 
@@ -167,5 +171,7 @@ impl Table {
         Self::Series,
         Self::Chain,
         Self::Checkpoints,
+        Self::Unbilled,
+        Self::Billed,
     ];
 }

@@ -1,1 +1,20 @@
-//! Intents of money.
+//! Money's intents: grant, statement, rates, documents; and the steps that bookings compose into theirs (price, hold,
+//! settle). It refuses postings outside the posting table and amounts that were not checked.
+pub mod balance;
+pub mod hold;
+pub mod ledger;
+pub mod price;
+
+// Until the deciding run has its own error, its steps answer the intents'.
+pub use crate::app::error::AppError as Reject;
+
+use crate::base::window::Instant;
+use crate::domain::event::Cause;
+
+/// What a deciding run gives its steps: when, on whose behalf, and where new ids come from (a run may be repeated, so
+/// ids are drawn outside the rules).
+pub struct Occasion<'a> {
+    pub now: Instant,
+    pub cause: Cause,
+    pub ids: &'a mut dyn FnMut() -> u128,
+}
