@@ -7,3 +7,4 @@ pub mod fleet;
 pub mod ids;
 pub mod money;
 pub mod people;
+pub mod trust;
