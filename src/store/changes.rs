@@ -15,6 +15,13 @@ pub struct RowChange {
     pub value: Option<Vec<u8>>,
 }
 
+impl RowChange {
+    /// The row of a record.
+    pub fn of<R: Record>(record: &R) -> Self {
+        Self { table: R::TABLE, key: record.key().bytes(), value: Some(record.encode()) }
+    }
+}
+
 /// A change of who occupies a unit when; kept in the occupancy table and in the calendar index alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalendarChange {
@@ -38,7 +45,7 @@ impl Changes {
     }
 
     pub fn put<R: Record>(&mut self, record: &R) -> &mut Self {
-        self.rows.push(RowChange { table: R::TABLE, key: record.key().bytes(), value: Some(record.encode()) });
+        self.rows.push(RowChange::of(record));
         self
     }
 

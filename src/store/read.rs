@@ -17,6 +17,15 @@ pub enum StoreError {
     Closed { why: String },
     #[error("a row that must exist is missing in {table}")]
     Missing { table: &'static str },
+    #[error("a row in {table} does not have the form it must have")]
+    Malformed { table: &'static str },
+    /// An intent tried to book what is booked: a fault in the program, since rules check before they decide.
+    #[error(transparent)]
+    Clash(#[from] crate::domain::bookings::calendar::Clash),
+    #[error("an intent wrote a row to {table}, which only the writer may fill")]
+    Reserved { table: &'static str },
+    #[error("an intent stopped with a fault in the program: {what}")]
+    Panicked { what: String },
 }
 
 /// In which order a range is read.

@@ -1,0 +1,260 @@
+//! Who occupies which unit when, in memory: the index that search and decisions read. A value of persistent parts: a clone
+//! costs one page of pointers, and a change copies only the unit it touches, so that readers keep what they hold, a batch
+//! works on its own copy, and dropping that copy undoes it. It refuses to overlap, and to decide what should be booked.
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::base::ids::{LeaseId, UnitId};
+use crate::base::window::{Instant, Window};
+
+/// One lease's time on one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub window: Window,
+    pub lease: LeaseId,
+}
+
+/// Why a change of the calendar is impossible; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Clash {
+    #[error("{unit} is taken by {by} in {taken:?}, which overlaps {wanted:?}")]
+    Taken { unit: UnitId, wanted: Window, taken: Window, by: LeaseId },
+    #[error("{lease} does not occupy {unit} for exactly {window:?}")]
+    NotHeld { unit: UnitId, window: Window, lease: LeaseId },
+}
+
+/// A unit's busy time: sorted by start, never overlapping, hence sorted by end as well. A plain vector, because copying
+/// one is a single move of memory.
+type Lane = Vec<Slot>;
+
+/// Ids are random enough in their low bits or counted up; one multiplication spreads both. Nobody outside chooses them
+/// freely, so no protection against chosen collisions is bought.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.0 = mix(value);
+    }
+}
+
+fn mix(value: u128) -> u64 {
+    let folded = (value as u64) ^ ((value >> 64) as u64);
+    let spread = folded.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    spread ^ (spread >> 29)
+}
+
+type Shard = HashMap<UnitId, Arc<Lane>, BuildHasherDefault<IdHasher>>;
+
+/// At a million units a shard holds about 500: copying one stays in the microseconds.
+const SHARDS: usize = 2048;
+
+/// The index of all occupied time.
+#[derive(Clone)]
+pub struct Calendar {
+    shards: Arc<Vec<Arc<Shard>>>,
+    slots: usize,
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Calendar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calendar").field("slots", &self.slots).finish_non_exhaustive()
+    }
+}
+
+impl Calendar {
+    pub fn new() -> Self {
+        let empty = Arc::new(Shard::default());
+        Self { shards: Arc::new(vec![empty; SHARDS]), slots: 0 }
+    }
+
+    /// How many slots are on file.
+    pub const fn len(&self) -> usize {
+        self.slots
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.slots == 0
+    }
+
+    fn shard(unit: UnitId) -> usize {
+        (mix(unit.as_u128()) >> 32) as usize % SHARDS
+    }
+
+    /// All slots of one unit, by start.
+    pub fn lane(&self, unit: UnitId) -> &[Slot] {
+        self.shards[Self::shard(unit)].get(&unit).map_or(&[], |lane| lane.as_slice())
+    }
+
+    /// The slots of a unit that end after `from`, by start.
+    pub fn after(&self, unit: UnitId, from: Instant) -> &[Slot] {
+        let lane = self.lane(unit);
+        &lane[lane.partition_point(|slot| slot.window.end() <= from)..]
+    }
+
+    /// Whether the unit is unoccupied in the whole window.
+    pub fn free(&self, unit: UnitId, window: Window) -> bool {
+        self.after(unit, window.start()).first().is_none_or(|slot| slot.window.start() >= window.end())
+    }
+
+    /// The slots that overlap the window, by start.
+    pub fn busy(&self, unit: UnitId, window: Window) -> &[Slot] {
+        let rest = self.after(unit, window.start());
+        &rest[..rest.partition_point(|slot| slot.window.start() < window.end())]
+    }
+
+    /// The unoccupied stretches inside [from, until), in order; none is empty. Empty when `until` is not after `from`.
+    pub fn gaps(&self, unit: UnitId, from: Instant, until: Instant) -> Vec<Window> {
+        let Ok(whole) = Window::new(from, until) else { return Vec::new() };
+        let mut gaps = Vec::new();
+        let mut open = from;
+        for slot in self.busy(unit, whole) {
+            gaps.extend(Window::new(open, slot.window.start()));
+            open = slot.window.end();
+        }
+        gaps.extend(Window::new(open, until));
+        gaps
+    }
+
+    /// Every unit that has a slot, in no particular order.
+    pub fn units(&self) -> impl Iterator<Item = UnitId> + '_ {
+        self.shards.iter().flat_map(|shard| shard.keys().copied())
+    }
+
+    fn lane_mut(&mut self, unit: UnitId) -> &mut Lane {
+        let shards = Arc::make_mut(&mut self.shards);
+        let shard = Arc::make_mut(&mut shards[Self::shard(unit)]);
+        Arc::make_mut(shard.entry(unit).or_default())
+    }
+
+    /// Takes a unit for a window.
+    pub fn occupy(&mut self, unit: UnitId, window: Window, lease: LeaseId) -> Result<(), Clash> {
+        if let Some(slot) = self.busy(unit, window).first() {
+            return Err(Clash::Taken { unit, wanted: window, taken: slot.window, by: slot.lease });
+        }
+        let lane = self.lane_mut(unit);
+        let place = lane.partition_point(|slot| slot.window.start() < window.start());
+        lane.insert(place, Slot { window, lease });
+        self.slots += 1;
+        Ok(())
+    }
+
+    /// Gives back what `occupy` took, with the same arguments: a shorter stay is a vacated and a newly occupied window.
+    pub fn vacate(&mut self, unit: UnitId, window: Window, lease: LeaseId) -> Result<(), Clash> {
+        let lane = self.lane(unit);
+        let place = lane.partition_point(|slot| slot.window.start() < window.start());
+        if lane.get(place) != Some(&Slot { window, lease }) {
+            return Err(Clash::NotHeld { unit, window, lease });
+        }
+        let lane = self.lane_mut(unit);
+        lane.remove(place);
+        if lane.is_empty() {
+            let shards = Arc::make_mut(&mut self.shards);
+            Arc::make_mut(&mut shards[Self::shard(unit)]).remove(&unit);
+        }
+        self.slots -= 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::window::Span;
+    use proptest::prelude::*;
+
+    fn unit(n: u128) -> UnitId {
+        UnitId::from_u128(n)
+    }
+
+    fn lease(n: u128) -> LeaseId {
+        LeaseId::from_u128(n)
+    }
+
+    fn window(start: i64, length: i64) -> Window {
+        Window::lasting(Instant::from_seconds(start), Span::from_seconds(length)).unwrap()
+    }
+
+    #[test]
+    fn a_clone_keeps_what_it_saw() {
+        let mut calendar = Calendar::new();
+        calendar.occupy(unit(1), window(10, 10), lease(1)).unwrap();
+        let before = calendar.clone();
+        calendar.vacate(unit(1), window(10, 10), lease(1)).unwrap();
+        calendar.occupy(unit(1), window(0, 100), lease(2)).unwrap();
+        assert_eq!(before.lane(unit(1)), [Slot { window: window(10, 10), lease: lease(1) }]);
+        assert_eq!((before.len(), calendar.len()), (1, 1));
+    }
+
+    #[test]
+    fn touching_is_free_and_overlapping_names_who_is_there() {
+        let mut calendar = Calendar::new();
+        calendar.occupy(unit(1), window(10, 10), lease(1)).unwrap();
+        assert!(calendar.free(unit(1), window(20, 5)) && calendar.free(unit(1), window(0, 10)));
+        assert!(calendar.free(unit(2), window(10, 10)));
+        let clash = calendar.occupy(unit(1), window(19, 5), lease(2)).unwrap_err();
+        assert!(matches!(clash, Clash::Taken { by, .. } if by == lease(1)));
+        let wrong = calendar.vacate(unit(1), window(10, 9), lease(1)).unwrap_err();
+        assert!(matches!(wrong, Clash::NotHeld { .. }));
+        assert_eq!(
+            calendar.gaps(unit(1), Instant::from_seconds(5), Instant::from_seconds(30)),
+            [window(5, 5), window(20, 10)]
+        );
+    }
+
+    proptest! {
+        /// Held against a table of seconds.
+        #[test]
+        fn answers_as_a_plain_table_would(
+            steps in proptest::collection::vec((any::<bool>(), 0u128..3, 0i64..60, 1i64..12), 1..80),
+            asked in (0u128..3, 0i64..60, 1i64..20),
+        ) {
+            let mut calendar = Calendar::new();
+            let mut seconds = vec![vec![None; 80]; 3];
+            let mut held = Vec::new();
+            for (number, (take, u, start, length)) in steps.into_iter().enumerate() {
+                if take {
+                    let wanted = start as usize..(start + length) as usize;
+                    let free = seconds[u as usize][wanted.clone()].iter().all(Option::is_none);
+                    let owner = lease(number as u128);
+                    prop_assert_eq!(calendar.occupy(unit(u), window(start, length), owner).is_ok(), free);
+                    if free {
+                        seconds[u as usize][wanted].fill(Some(owner));
+                        held.push((u, start, length, owner));
+                    }
+                } else if let Some((u, start, length, owner)) = held.pop() {
+                    calendar.vacate(unit(u), window(start, length), owner).unwrap();
+                    seconds[u as usize][start as usize..(start + length) as usize].fill(None);
+                }
+            }
+            let (u, start, length) = asked;
+            let table = &seconds[u as usize];
+            let range = start as usize..(start + length) as usize;
+            let asked = window(start, length);
+            prop_assert_eq!(calendar.free(unit(u), asked), table[range.clone()].iter().all(Option::is_none));
+            let mut owners: Vec<_> = table[range.clone()].iter().flatten().copied().collect();
+            owners.dedup();
+            prop_assert_eq!(calendar.busy(unit(u), asked).iter().map(|slot| slot.lease).collect::<Vec<_>>(), owners);
+            let open: i64 = calendar.gaps(unit(u), asked.start(), asked.end()).iter().map(|w| w.span().as_seconds()).sum();
+            prop_assert_eq!(open as usize, table[range].iter().filter(|second| second.is_none()).count());
+            prop_assert_eq!(calendar.len(), held.len());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The two ways to look: a snapshot, which never waits and never changes, and the view that an intent decides on, which
+//! includes the batch so far. It refuses to let a snapshot cross an await: a long one makes the file grow.
+use std::cell::OnceCell;
+use std::marker::PhantomData;
+use std::ops::Bound;
+
+use redb::{ReadOnlyTable, ReadTransaction};
+
+use super::engine::{Bytes, definition, engine, get, range};
+use super::read::{Order, RawRow, Read, StoreError};
+use super::tables::Table;
+use crate::base::window::Instant;
+use crate::domain::bookings::calendar::Calendar;
+
+/// The state as of one commit. Not `Send`: a handler that holds one across an await does not compile.
+pub struct Snapshot {
+    transaction: ReadTransaction,
+    tables: Vec<OnceCell<ReadOnlyTable<Bytes, Bytes>>>,
+    calendar: Calendar,
+    _stays_here: PhantomData<*const ()>,
+}
+
+impl Snapshot {
+    pub(super) fn new(transaction: ReadTransaction, calendar: Calendar) -> Self {
+        let tables = Table::ALL.iter().map(|_| OnceCell::new()).collect();
+        Self { transaction, tables, calendar, _stays_here: PhantomData }
+    }
+
+    /// The calendar as of (nearly) the same commit: good enough to propose, never to decide.
+    pub const fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    pub(super) fn table(&self, table: Table) -> Result<&ReadOnlyTable<Bytes, Bytes>, StoreError> {
+        let cell = &self.tables[table as usize];
+        if let Some(open) = cell.get() {
+            return Ok(open);
+        }
+        let open = self.transaction.open_table(definition(table)).map_err(engine)?;
+        Ok(cell.get_or_init(|| open))
+    }
+}
+
+impl Read for Snapshot {
+    fn raw(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        get(self.table(table)?, key)
+    }
+
+    fn raw_range(
+        &self,
+        table: Table,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<RawRow>, StoreError> {
+        range(self.table(table)?, (from, to), order, limit)
+    }
+}
+
+/// Rows of an open transaction, without its lifetimes.
+pub(super) trait Rows {
+    fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    fn rows(
+        &self,
+        table: Table,
+        bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<RawRow>, StoreError>;
+}
+
+/// What an intent decides on: everything committed, and what the intents before it in the batch decided.
+pub struct View<'b> {
+    pub(super) rows: &'b dyn Rows,
+    pub(super) calendar: &'b Calendar,
+    pub(super) now: Instant,
+}
+
+impl View<'_> {
+    /// A clone is cheap, and may be changed to try something out.
+    pub const fn calendar(&self) -> &Calendar {
+        self.calendar
+    }
+
+    /// The instant that this batch decides at.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+}
+
+impl Read for View<'_> {
+    fn raw(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows.row(table, key)
+    }
+
+    fn raw_range(
+        &self,
+        table: Table,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<RawRow>, StoreError> {
+        self.rows.rows(table, (from, to), order, limit)
+    }
+}
