@@ -39,7 +39,11 @@ impl<'t> Tables<'t> {
         Self { transaction, open }
     }
 
-    pub fn with<T>(&self, table: Table, act: impl FnOnce(&mut Open<'t>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn with<T>(
+        &self,
+        table: Table,
+        act: impl FnOnce(&mut Open<'t>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut open = self.open.borrow_mut();
         let slot = &mut open[table as usize];
         let opened = match slot {

@@ -141,8 +141,8 @@ impl Inner {
             Ok((database, loaded))
         };
         let attempted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt));
-        let (database, loaded) = attempted
-            .unwrap_or_else(|panic| Err(StoreError::Panicked { what: panic_text(panic.as_ref()) }))?;
+        let (database, loaded) =
+            attempted.unwrap_or_else(|panic| Err(StoreError::Panicked { what: panic_text(panic.as_ref()) }))?;
         *place = Some(database);
         Ok(loaded)
     }
@@ -201,7 +201,12 @@ impl Store {
     }
 
     /// A store on any medium; `fresh` says that it is new.
-    pub fn on(medium: impl Medium, clock: fn() -> Instant, options: OpenOptions, fresh: bool) -> Result<Self, OpenError> {
+    pub fn on(
+        medium: impl Medium,
+        clock: fn() -> Instant,
+        options: OpenOptions,
+        fresh: bool,
+    ) -> Result<Self, OpenError> {
         Self::start(Box::new(medium), clock, options, None, fresh, Path::new("the database"))
     }
 

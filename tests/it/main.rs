@@ -2,3 +2,5 @@
 // The lint that spares test functions does not reach their helpers, and all of this binary is test.
 #![allow(clippy::unwrap_used)]
 mod edge;
+mod store_open;
+mod store_writer;
