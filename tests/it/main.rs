@@ -2,5 +2,6 @@
 // The lint that spares test functions does not reach their helpers, and all of this binary is test.
 #![allow(clippy::unwrap_used)]
 mod edge;
+mod paper;
 mod store_open;
 mod store_writer;

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod hold;
 pub mod ledger;
+pub mod paper;
 pub mod price;
 
 // Until the deciding run has its own error, its steps answer the intents'.
