@@ -224,6 +224,11 @@ fn alternative(name: &str) -> Result<SanType, TrustError> {
     }
 }
 
+/// The public key (SPKI, DER) of a request that is signed by its own private key: by its hash a node is known.
+pub fn request_spki(request_pem: &str) -> Result<Vec<u8>, TrustError> {
+    Ok(requested_key(request_pem)?.subject_public_key_info())
+}
+
 /// The public key of a request that is signed by its own private key, and nothing else of it.
 fn requested_key(request_pem: &str) -> Result<PublicKey, TrustError> {
     if request_pem.len() > CSR_LIMIT {
