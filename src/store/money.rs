@@ -12,6 +12,7 @@ use crate::base::ids::*;
 use crate::base::window::Instant;
 use crate::domain::money::account::{Account, AccountRow, Entry};
 use crate::domain::money::hold::Hold;
+use crate::domain::money::invoice::{Document, Series};
 use crate::domain::money::rate::{self, Rate};
 use crate::domain::money::transfer::{LedgerHead, Link, Transfer};
 
@@ -143,6 +144,30 @@ impl Record for Rate {
     fn key(&self) -> RateKey {
         RateKey { model: self.model.clone(), version: self.version }
     }
+}
+
+impl Record for Document {
+    const TABLE: Table = Table::Documents;
+    type Key = DocumentId;
+
+    fn key(&self) -> DocumentId {
+        self.id
+    }
+}
+
+impl Record for Series {
+    const TABLE: Table = Table::Series;
+    type Key = String;
+
+    fn key(&self) -> String {
+        self.series.clone()
+    }
+}
+
+/// Writes a document and keeps its index true.
+pub fn put_document(changes: &mut Changes, document: &Document) {
+    changes.put(document);
+    changes.index(Table::DocumentsByTeam, &(document.team, document.id), &document.id);
 }
 
 /// Writes a hold and keeps its indexes true.

@@ -55,6 +55,11 @@ impl<'a, R: Read> Ledger<'a, R> {
         Ok(Balance::from(&*self.account(account)?))
     }
 
+    /// Where the chain ends, this intent's postings included.
+    pub const fn sequence(&self) -> u64 {
+        self.head.sequence
+    }
+
     /// Posts one row of the table.
     pub fn post(&mut self, posting: Posting, occasion: &mut Occasion) -> Result<TransferId, Reject> {
         let Posting { kind, parties, amount, about } = posting;

@@ -1,10 +1,13 @@
 //! Money's intents: grant, statement, rates, documents; and the steps that bookings compose into theirs (price, hold,
 //! settle). It refuses postings outside the posting table and amounts that were not checked.
 pub mod balance;
+pub mod document;
+pub mod grant;
 pub mod hold;
 pub mod ledger;
 pub mod paper;
 pub mod price;
+pub mod verify;
 
 // Until the deciding run has its own error, its steps answer the intents'.
 pub use crate::app::error::AppError as Reject;

@@ -2,6 +2,7 @@
 pub mod account;
 pub mod currency;
 pub mod hold;
+pub mod invoice;
 pub mod payout;
 pub mod period;
 pub mod rate;
