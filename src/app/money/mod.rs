@@ -9,11 +9,9 @@ pub mod paper;
 pub mod price;
 pub mod verify;
 
-// Until the deciding run has its own error, its steps answer the intents'.
-pub use crate::app::error::AppError as Reject;
-
 use crate::base::window::Instant;
 use crate::domain::event::Cause;
+use crate::store::Reject;
 
 /// What a deciding run gives its steps: when, on whose behalf, and where new ids come from (a run may be repeated, so
 /// ids are drawn outside the rules).
