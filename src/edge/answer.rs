@@ -105,7 +105,7 @@ impl Answer<'_> {
         }
     }
 
-    pub(super) fn response(&self) -> Response<Reply> {
+    fn response(&self) -> Response<Reply> {
         let mut response = Response::new(Reply::text(self.text()));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();

@@ -1,20 +1,17 @@
 //! From the client to the console and back. Strips what a client may not say (who it is, which hop it speaks for), adds
 //! what only the door may say, streams both ways without buffering, and joins the two ends of a WebSocket. It refuses
 //! upgrades to anything but WebSocket, and never repeats a request by itself.
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::http::uri::{Authority, Scheme, Uri};
+use hyper::http::uri::Uri;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
 use super::answer::{Answer, Reply, to_https};
@@ -22,6 +19,7 @@ use super::limits::{Busy, Limits, Seat};
 use super::listen::Phase;
 use super::pace::Paced;
 use super::route::{NoRoute, Route, Routes, Target};
+use super::upstream::{Upstream, discard};
 use super::{EdgeError, EdgeSettings};
 
 /// Proves to the console that a request came through the front door.
@@ -44,16 +42,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// Idle connections kept to the console.
-const KEPT_CONNECTIONS: usize = 256;
-const KEPT_FOR: Duration = Duration::from_secs(30);
-
 /// What every connection shares.
 pub(super) struct Front {
     routes: Routes,
     pub(super) limits: Limits,
     secret: HeaderValue,
-    client: Client<HttpConnector, Paced>,
+    console: Upstream,
 }
 
 /// The connection that a request came by.
@@ -70,39 +64,41 @@ impl Front {
     pub(super) fn new(settings: &EdgeSettings) -> Result<Self, EdgeError> {
         let mut secret = HeaderValue::from_str(settings.secret.expose()).map_err(|_| EdgeError::BadSecret)?;
         secret.set_sensitive(true);
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(KEPT_FOR)
-            .pool_max_idle_per_host(KEPT_CONNECTIONS)
-            .set_host(false)
-            .build(connector);
-        let routes = Routes::new(&settings.hosts, settings.upstream)?;
-        Ok(Self { routes, limits: settings.limits.clone(), secret, client })
+        let routes = Routes::new(&settings.hosts)?;
+        let console = Upstream::new(settings.upstream);
+        Ok(Self { routes, limits: settings.limits.clone(), secret, console })
     }
 
-    fn no_route(&self, reason: NoRoute) -> Response<Reply> {
-        Answer::NoRoute { reason, public_name: self.routes.public_name() }.response()
+    fn no_route(&self, reason: NoRoute) -> Answer<'_> {
+        Answer::NoRoute { reason, public_name: self.routes.public_name() }
     }
 
     /// Answers one request, from the console wherever that is possible.
     pub(super) async fn answer(&self, request: Request<Incoming>, arrival: &Arrival) -> Response<Reply> {
-        let http1 = request.version() < Version::HTTP_2;
-        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-            return Answer::MethodRefused.last_response(http1);
-        }
-        let route = match self.routes.find(&request, arrival.local) {
-            Ok(route) => route,
-            Err(reason) => return self.no_route(reason),
+        let (route, busy) = match self.admit(&request, arrival) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let http1 = request.version() < Version::HTTP_2;
+                if !request.body().is_end_stream() {
+                    tokio::spawn(discard(request.into_body()));
+                }
+                return refusal.last_response(http1);
+            }
         };
+        self.forward(request, route, arrival, busy).await
+    }
+
+    fn admit<'a>(&'a self, request: &Request<Incoming>, arrival: &Arrival) -> Result<(Route, Busy), Answer<'a>> {
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            return Err(Answer::MethodRefused);
+        }
+        let route = self.routes.find(request, arrival.local).map_err(|reason| self.no_route(reason))?;
         let limit = self.limits.body_bytes;
         if announced_length(request.headers()).is_some_and(|length| length > limit) {
-            return Answer::BodyTooLarge { limit }.last_response(http1);
+            return Err(Answer::BodyTooLarge { limit });
         }
-        let Some(busy) = arrival.seat.begin() else { return Answer::TooBusy.last_response(http1) };
-        self.forward(request, route, arrival, busy).await
+        let busy = arrival.seat.begin().ok_or(Answer::TooBusy)?;
+        Ok((route, busy))
     }
 
     async fn forward(
@@ -118,7 +114,10 @@ impl Front {
             return Answer::MethodRefused.last_response(http1);
         };
         let verdict = request.body().verdict();
-        let mut response = match self.client.request(request).await {
+        let sent = match route.target {
+            Target::Console => self.console.send(request).await,
+        };
+        let mut response = match sent {
             Ok(response) => response,
             Err(_) if verdict.too_large() => {
                 return Answer::BodyTooLarge { limit: self.limits.body_bytes }.last_response(http1);
@@ -159,8 +158,7 @@ impl Front {
         upgrade: bool,
     ) -> Option<Request<Paced>> {
         let (mut head, body) = request.into_parts();
-        let Target::Console { upstream } = route.target;
-        head.uri = upstream_uri(&head.uri, upstream)?;
+        head.uri = path_alone(&head.uri)?;
         head.version = Version::HTTP_11;
         head.extensions.clear();
         let headers = &mut head.headers;
@@ -183,12 +181,12 @@ impl Front {
     pub(super) fn redirect<B>(&self, request: &Request<B>, local: IpAddr) -> Response<Reply> {
         let route = match self.routes.find(request, local) {
             Ok(route) => route,
-            Err(reason) => return self.no_route(reason),
+            Err(reason) => return self.no_route(reason).last_response(true),
         };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         match HeaderValue::from_str(&format!("https://{}{path}", route.authority)) {
             Ok(location) if path.starts_with('/') => to_https(location),
-            _ => self.no_route(NoRoute::BadHost),
+            _ => self.no_route(NoRoute::BadHost).last_response(true),
         }
     }
 }
@@ -209,10 +207,10 @@ fn wants_websocket<B>(request: &Request<B>) -> bool {
         && has_token(request.headers(), UPGRADE, "websocket")
 }
 
-fn upstream_uri(uri: &Uri, upstream: SocketAddr) -> Option<Uri> {
+/// What the request line towards the console names.
+fn path_alone(uri: &Uri) -> Option<Uri> {
     let path = uri.path_and_query().filter(|path| path.as_str().starts_with('/'))?;
-    let authority: Authority = upstream.to_string().parse().ok()?;
-    Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path.clone()).build().ok()
+    Some(Uri::from(path.clone()))
 }
 
 /// Removes headers of the hop itself, also those that `Connection` names.
@@ -326,11 +324,10 @@ mod tests {
 
     #[test]
     fn only_paths_go_on() {
-        let upstream = SocketAddr::from(([127, 0, 0, 1], 8000));
-        let to = |uri: &'static str| upstream_uri(&Uri::from_static(uri), upstream).map(|uri| uri.to_string());
-        assert_eq!(to("/a?b=c"), Some("http://127.0.0.1:8000/a?b=c".to_owned()));
-        assert_eq!(to("https://mill.lab/a"), Some("http://127.0.0.1:8000/a".to_owned()));
+        let to = |uri: &'static str| path_alone(&Uri::from_static(uri)).map(|uri| uri.to_string());
+        assert_eq!(to("/a?b=c"), Some("/a?b=c".to_owned()));
+        assert_eq!(to("https://mill.lab/a"), Some("/a".to_owned()));
+        assert_eq!(to("https://mill.lab"), Some("/".to_owned()));
         assert_eq!(to("*"), None);
-        assert_eq!(upstream_uri(&Uri::from_static("/"), "[::1]:80".parse().unwrap()).unwrap(), "http://[::1]:80/");
     }
 }

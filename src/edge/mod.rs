@@ -9,6 +9,7 @@
 //!   tls       certificates that can be replaced while serving
 //!   route     which host names are ours, and what they lead to
 //!   forward   strips what a client may not say, adds what only the door may say, streams both ways
+//!   upstream  connections to the console, kept and used again
 //!   answer    the door's own few sentences
 //! ```
 //!
@@ -20,6 +21,7 @@ mod listen;
 mod pace;
 mod route;
 pub mod tls;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -66,6 +66,10 @@ impl Paced {
         }
     }
 
+    pub(super) fn into_inner(self) -> Incoming {
+        self.inner
+    }
+
     pub(super) fn verdict(&self) -> Verdict {
         self.verdict.clone()
     }

@@ -2,7 +2,7 @@
 //! lured here by a forged name would otherwise take our answers for that name's. It refuses wildcards and redirects to
 //! names it does not know.
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use hyper::Request;
 use hyper::header::HOST;
@@ -14,7 +14,7 @@ use super::EdgeError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// The console and its API, on loopback.
-    Console { upstream: SocketAddr },
+    Console,
 }
 
 /// Why a request leads nowhere.
@@ -37,13 +37,12 @@ pub(super) struct Route {
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
     names: BTreeSet<String>,
-    upstream: SocketAddr,
 }
 
 impl Routes {
-    pub(super) fn new(hosts: &[String], upstream: SocketAddr) -> Result<Self, EdgeError> {
+    pub(super) fn new(hosts: &[String]) -> Result<Self, EdgeError> {
         let names = hosts.iter().map(|text| configured_name(text)).collect::<Result<_, _>>()?;
-        Ok(Self { names, upstream })
+        Ok(Self { names })
     }
 
     /// One of the public names, to tell a lost visitor.
@@ -61,7 +60,7 @@ impl Routes {
         let by_loopback = local.is_loopback()
             && (name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()));
         if by_address || by_loopback || self.names.contains(&name) {
-            Ok(Route { authority, target: Target::Console { upstream: self.upstream } })
+            Ok(Route { authority, target: Target::Console })
         } else {
             Err(NoRoute::Foreign { host: name })
         }
@@ -115,10 +114,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
-
     fn routes() -> Routes {
-        Routes::new(&["https://Mill.Lab:8443/x".to_owned(), "other.lab.".to_owned()], UPSTREAM).unwrap()
+        Routes::new(&["https://Mill.Lab:8443/x".to_owned(), "other.lab.".to_owned()]).unwrap()
     }
 
     fn ask(hosts: &[&str], uri: &str, local: &str) -> Result<Route, NoRoute> {
@@ -169,9 +166,9 @@ mod tests {
     #[test]
     fn settings_are_read_or_refused() {
         for bad in ["", "https://", "two words", "a@b", "*.lab", "m\u{fc}hle.lab"] {
-            assert!(Routes::new(&[bad.to_owned()], UPSTREAM).is_err(), "{bad}");
+            assert!(Routes::new(&[bad.to_owned()]).is_err(), "{bad}");
         }
-        assert!(Routes::new(&["::1".to_owned(), "[::1]:80".to_owned()], UPSTREAM).is_ok());
+        assert!(Routes::new(&["::1".to_owned(), "[::1]:80".to_owned()]).is_ok());
     }
 
     proptest! {

@@ -350,11 +350,11 @@ async fn slow_and_huge_bodies_are_cut_off() {
     starts(&String::from_utf8_lossy(&answer), 408);
     drip.abort();
 
-    let huge = door.raw(&post("Content-Length: 100001")).await;
+    let huge = door.raw(&format!("{}{}", post("Content-Length: 5000000"), "x".repeat(5_000_000))).await;
     starts(&huge, 413);
     assert!(huge.contains("at most 1 MiB"), "{huge}");
     let mut chunked = post("Transfer-Encoding: chunked");
-    for _ in 0..11 {
+    for _ in 0..500 {
         chunked += &format!("2710\r\n{}\r\n", "x".repeat(10_000));
     }
     starts(&door.raw(&(chunked + "0\r\n\r\n")).await, 413);
@@ -363,6 +363,34 @@ async fn slow_and_huge_bodies_are_cut_off() {
     let answer = door.raw(&whole).await;
     starts(&answer, 200);
     assert!(answer.contains("body 100000 bytes"));
+}
+
+/// A console that answers as soon as it has the head, and closes with the body unread.
+async fn curt_console() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 64];
+            stream.read_exact(&mut head).await.unwrap();
+            let answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmuch";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_early_answer_reaches_whoever_is_still_sending() {
+    let door = door(curt_console().await, Limits::default(), None).await;
+    for _ in 0..20 {
+        let length = 5_000_000;
+        let head =
+            format!("POST /form HTTP/1.1\r\nHost: mill.test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let answer = door.raw(&(head + &"x".repeat(length))).await;
+        starts(&answer, 413);
+        assert!(answer.ends_with("much"), "{answer}");
+    }
 }
 
 #[tokio::test]
