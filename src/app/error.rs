@@ -2,6 +2,7 @@
 //! log alone. It refuses to mix the two.
 use crate::domain::notice::{Reason, Refusal};
 use crate::store::read::StoreError;
+use crate::store::{Reject, WriteError};
 
 /// The answer of an intent that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,24 @@ impl AppError {
 impl<R: Reason + 'static> From<R> for AppError {
     fn from(reason: R) -> Self {
         Self::Refused(reason.into())
+    }
+}
+
+impl From<WriteError> for AppError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused(refusal) => Self::Refused(refusal),
+            WriteError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<Reject> for AppError {
+    fn from(reject: Reject) -> Self {
+        match reject {
+            Reject::Refusal(refusal) => Self::Refused(refusal),
+            Reject::Store(error) => Self::Store(error),
+        }
     }
 }
 

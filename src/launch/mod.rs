@@ -1,1 +1,1 @@
-//! Stub.
+//! Starts each role and wires the floors together: the only place that names them all. It refuses rules.

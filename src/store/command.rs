@@ -60,6 +60,15 @@ impl Command {
         self.digest = digest;
         self
     }
+
+    /// Keyed when the client gave a key; the digest is taken of `request`.
+    #[must_use]
+    pub fn maybe_keyed(self, key: Option<IdempotencyKey>, request: &impl Serialize) -> Self {
+        match key {
+            Some(key) => self.keyed(key, digest(request)),
+            None => self,
+        }
+    }
 }
 
 /// SHA-256 of a request as JSON, for [`Command::keyed`]. Include what tells two requests apart, the route among it.

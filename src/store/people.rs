@@ -65,3 +65,61 @@ impl Record for Notice {
         (self.member, self.id)
     }
 }
+
+/// The first member's Unix uid; those below belong to the host's own people.
+pub const FIRST_UID: u32 = 20_000;
+
+/// The next free uid; never reused, since files outlive accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NextUid(pub u32);
+
+impl NextUid {
+    pub const KEY: Only = Only("next_uid");
+}
+
+impl Record for NextUid {
+    const TABLE: Table = Table::Meta;
+    type Key = Only;
+
+    fn key(&self) -> Only {
+        Self::KEY
+    }
+}
+
+/// The one-time setup link's secret, hashed; gone once setup is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SetupLink {
+    pub token: crate::base::secret::SecretHash,
+}
+
+impl SetupLink {
+    pub const KEY: Only = Only("setup_link");
+}
+
+impl Record for SetupLink {
+    const TABLE: Table = Table::Meta;
+    type Key = Only;
+
+    fn key(&self) -> Only {
+        Self::KEY
+    }
+}
+
+/// A mail that waits to be sent. Its text is sealed, because it may hold a one-time link.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OutboxMail {
+    pub id: NoticeId,
+    pub to: crate::base::text::Email,
+    pub sealed: String,
+    pub attempts: u32,
+    pub not_before: crate::base::window::Instant,
+}
+
+impl Record for OutboxMail {
+    const TABLE: Table = Table::Outbox;
+    type Key = NoticeId;
+
+    fn key(&self) -> NoticeId {
+        self.id
+    }
+}

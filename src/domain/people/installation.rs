@@ -48,7 +48,7 @@ pub struct Smtp {
     pub port: u16,
     pub security: SmtpSecurity,
     pub user: Option<String>,
-    pub sealed_password: Option<Vec<u8>>,
+    pub sealed_password: Option<String>,
     pub from: String,
 }
 

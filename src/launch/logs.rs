@@ -1,0 +1,12 @@
+//! Where logs go: to standard error, as text or JSON. It refuses to log secrets, which `Secret`'s debug form ensures.
+use tracing_subscriber::EnvFilter;
+
+/// Quiet about the framework, clear about the mill; `GRISTMILL_LOG` overrides it.
+const DEFAULT: &str = "info,rocket=warn,rocket::server=error,hyper=warn,rustls=warn,_=warn";
+
+/// Starts logging; a second call changes nothing.
+pub fn start(json: bool) {
+    let filter = EnvFilter::try_from_env("GRISTMILL_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let built = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let _ = if json { built.json().try_init() } else { built.compact().try_init() };
+}

@@ -1,0 +1,152 @@
+//! `gristmill serve`: opens the store, the gateway, the console and the front door, starts the tasks and this machine's own
+//! node, and closes them in the opposite order. It refuses a data directory that another server uses.
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::app::error::AppError;
+use crate::app::fleet::{self, authority, hub::Hub};
+use crate::app::mill::Mill;
+use crate::app::people::setup as people_setup;
+use crate::app::trust::files::PemError;
+use crate::app::trust::seal::{Seal, SealError};
+use crate::app::trust::{self, Root};
+use crate::app::{bookings, ids, outbox};
+use crate::base::secret::Secret;
+use crate::config::ServeSettings;
+use crate::edge::{self, EdgeSettings, Limits};
+use crate::store::{OpenError, OpenOptions, Store};
+use crate::web;
+
+/// Why the server did not start, in words for the one who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error(transparent)]
+    Edge(#[from] edge::EdgeError),
+    #[error(transparent)]
+    Certificate(#[from] PemError),
+    #[error("{0}")]
+    App(#[from] AppError),
+    #[error("the console did not start: {0}")]
+    Console(String),
+    #[error("the gateway for nodes did not start on {address}: {why}")]
+    Gateway { address: SocketAddr, why: String },
+    #[error("TLS could not be set up: {0}")]
+    Tls(String),
+    #[error("the signal handlers could not be set up: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+/// Opens the store and the seal of a data directory.
+pub fn open(data: &Path, disk_floor_mib: u64) -> Result<(Store, Arc<Seal>), ServeError> {
+    let options = OpenOptions { floor_bytes: disk_floor_mib << 20, ..OpenOptions::default() };
+    let store = Store::open_with(data, crate::clock::now, options)?;
+    let seal = Arc::new(Seal::load_or_create(&data.join("keys/seal.key"))?);
+    Ok((store, seal))
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
+    let (store, seal) = open(&settings.data, settings.disk_floor_mib)?;
+    let root = Arc::new(authority::open_root(&store, &seal).await?);
+    let (stop, stopping) = watch::channel(false);
+
+    // The console first, on loopback: the door needs to know where it leads.
+    let secret = Secret::from_bytes(&ids::random_256());
+    let limits = Limits::default();
+    let door_tls = tls(&settings, &root)?;
+    let console_port = free_port()?;
+    let upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, console_port));
+    let door = edge::bind(EdgeSettings {
+        listen: settings.listen,
+        upstream,
+        secret: secret.clone(),
+        tls: door_tls,
+        hosts: settings.public_url.iter().cloned().collect(),
+        limits,
+    })
+    .await?;
+    let url = settings.url(door.local_addr());
+    let mill = Mill::new(store, seal, Arc::new(Hub::default()), &url, &settings.data);
+
+    let gateway = fleet_gateway(&mill, &root, &settings).await?;
+    let console = web::console(mill.clone(), secret, console_port);
+    let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
+    let console_stop = console.shutdown();
+    let console = tokio::spawn(console.launch());
+    let door = tokio::spawn(door.run(until(stopping.clone())));
+    let tasks = [
+        tokio::spawn(outbox::run(mill.clone())),
+        tokio::spawn(bookings::upkeep::run_forever(mill.clone())),
+    ];
+
+    announce(&mill, &url).await?;
+    let local = (!settings.no_local_node).then(|| tokio::spawn(fleet::local::keep(mill.clone(), gateway.address)));
+
+    signal().await?;
+    tracing::info!("stopping; workloads and this machine's agent go on");
+    let _ = stop.send(true);
+    let _ = door.await;
+    console_stop.notify();
+    gateway.stop().await;
+    let _ = console.await;
+    for task in tasks.into_iter().chain(local) {
+        task.abort();
+    }
+    mill.store.clone().stop();
+    Ok(())
+}
+
+async fn until(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A port that is free on loopback now. The console takes it a moment later; should another program be faster, the start
+/// fails with a clear message.
+fn free_port() -> Result<u16, ServeError> {
+    let probe = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(probe.local_addr()?.port())
+}
+
+fn tls(settings: &ServeSettings, root: &Root) -> Result<Option<Arc<rustls::ServerConfig>>, ServeError> {
+    let certified = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(certificate), Some(key)) => trust::files::load(certificate, key)?,
+        _ if settings.tls() => {
+            let failed = |e: trust::TrustError| ServeError::Tls(e.to_string());
+            let names = settings.certificate_names();
+            let issued = root.server_certificate(&names, ids::fresh(), crate::clock::now()).map_err(failed)?;
+            trust::server_key(&issued)?
+        }
+        _ => return Ok(None),
+    };
+    let current = edge::tls::CurrentCertificate::new(certified);
+    edge::tls::server_config(current).map(Some).map_err(|e| ServeError::Tls(e.to_string()))
+}
+
+/// Says on standard output where to go next: the one-time setup link, or the address.
+async fn announce(mill: &Mill, url: &str) -> Result<(), ServeError> {
+    match people_setup::new_link(mill).await? {
+        Some(secret) => println!(
+            "\nGristmill is running. Open this one-time link to set it up:\n\n    {url}/setup/{}\n",
+            secret.expose()
+        ),
+        None => println!("\nGristmill is running at {url}\n"),
+    }
+    Ok(())
+}
+
+async fn signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Times and figures as people read them: in the reader's zone, with the zone named. It refuses arithmetic.
+use jiff::tz::TimeZone;
+
+use crate::base::window::{Instant, Span};
+
+/// A reader's zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    zone: TimeZone,
+    name: String,
+}
+
+impl Zone {
+    /// UTC where the name is unknown, which setup prevents.
+    pub fn named(name: &str) -> Self {
+        match TimeZone::get(name) {
+            Ok(zone) => Self { zone, name: name.to_owned() },
+            Err(_) => Self { zone: TimeZone::UTC, name: "UTC".to_owned() },
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn zoned(&self, at: Instant) -> jiff::Zoned {
+        let stamp = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        stamp.to_zoned(self.zone.clone())
+    }
+
+    /// `Europe/Berlin, UTC+1`.
+    pub fn label(&self, at: Instant) -> String {
+        let seconds = self.zoned(at).offset().seconds();
+        let (sign, hours, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 3600, seconds.abs() / 60 % 60);
+        match (self.name.as_str(), minutes) {
+            ("UTC", _) => "UTC".to_owned(),
+            (name, 0) => format!("{name}, UTC{sign}{hours}"),
+            (name, _) => format!("{name}, UTC{sign}{hours}:{minutes:02}"),
+        }
+    }
+
+    /// `Tue 24 Nov 18:00`; with the year when it is not `now`'s.
+    pub fn moment(&self, at: Instant, now: Instant) -> String {
+        let (there, here) = (self.zoned(at), self.zoned(now));
+        let pattern = if there.year() == here.year() { "%a %-d %b %H:%M" } else { "%a %-d %b %Y %H:%M" };
+        there.strftime(pattern).to_string()
+    }
+
+    /// `18:00`.
+    pub fn clock(&self, at: Instant) -> String {
+        self.zoned(at).strftime("%H:%M").to_string()
+    }
+
+    /// `Tue 24 Nov`.
+    pub fn day(&self, at: Instant) -> String {
+        self.zoned(at).strftime("%a %-d %b").to_string()
+    }
+
+    /// `2026-11-24`.
+    pub fn date(&self, at: Instant) -> String {
+        self.zoned(at).strftime("%Y-%m-%d").to_string()
+    }
+
+    /// `2026-11`.
+    pub fn month(&self, at: Instant) -> String {
+        self.zoned(at).strftime("%Y-%m").to_string()
+    }
+
+    /// `2026-11-24T18:00`, the value of a date-and-time field.
+    pub fn field(&self, at: Instant) -> String {
+        self.zoned(at).strftime("%Y-%m-%dT%H:%M").to_string()
+    }
+
+    /// Reads a date-and-time field (`2026-11-24T18:00`, seconds allowed) as the reader's wall clock. A time that the clock
+    /// skips moves forward; of one that it shows twice the first counts.
+    pub fn read(&self, text: &str) -> Option<Instant> {
+        let wall: jiff::civil::DateTime = text.trim().parse().ok()?;
+        let zoned = self.zone.to_ambiguous_zoned(wall).compatible().ok()?;
+        Some(Instant::from_millis(zoned.timestamp().as_millisecond()))
+    }
+
+    /// Midnight of the day that holds `at`.
+    pub fn midnight(&self, at: Instant) -> Instant {
+        let start = self.zoned(at).start_of_day();
+        start.map_or(at, |zoned| Instant::from_millis(zoned.timestamp().as_millisecond()))
+    }
+
+    /// The same wall-clock midnight `days` later (or earlier).
+    pub fn days_later(&self, midnight: Instant, days: i32) -> Instant {
+        let moved = self.zoned(midnight).checked_add(jiff::Span::new().days(days));
+        moved.map_or(midnight, |zoned| Instant::from_millis(zoned.timestamp().as_millisecond()))
+    }
+}
+
+/// `in 3 h`, `12 min ago`, `now`.
+pub fn relative(at: Instant, now: Instant) -> String {
+    let away = at.since(now);
+    let text = crate::base::text::spoken(away);
+    match away.as_seconds() {
+        0 => "now".to_owned(),
+        s if s > 0 => format!("in {text}"),
+        _ => format!("{text} ago"),
+    }
+}
+
+/// `141 GB`, decimal as vendors count.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if value >= 10.0 || unit == 0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `3 h`, `1 h 30 min`.
+pub fn span(span: Span) -> String {
+    crate::base::text::spoken(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_named_and_wall_clocks_read() {
+        let berlin = Zone::named("Europe/Berlin");
+        let at = berlin.read("2026-11-24T18:00").unwrap();
+        assert_eq!(at, Instant::from_seconds(1_795_539_600));
+        assert_eq!(berlin.moment(at, at), "Tue 24 Nov 18:00");
+        assert_eq!(berlin.label(at), "Europe/Berlin, UTC+1");
+        assert_eq!(berlin.field(at), "2026-11-24T18:00");
+        assert_eq!(Zone::named("No/Where").label(at), "UTC");
+        assert!(berlin.read("24.11.2026").is_none());
+    }
+
+    #[test]
+    fn a_day_with_a_clock_change_has_25_hours() {
+        let berlin = Zone::named("Europe/Berlin");
+        let midnight = berlin.midnight(berlin.read("2026-10-25T12:00").unwrap());
+        assert_eq!(berlin.days_later(midnight, 1).since(midnight), Span::from_hours(25));
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!((bytes(141_000_000_000), bytes(1_500), bytes(12)), ("141 GB".into(), "1.5 kB".into(), "12 B".into()));
+        assert_eq!(relative(Instant::from_seconds(0), Instant::from_seconds(90)), "1 min 30 s ago");
+    }
+}
