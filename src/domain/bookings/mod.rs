@@ -2,3 +2,4 @@
 pub mod booking;
 pub mod calendar;
 pub mod lease;
+pub mod search;

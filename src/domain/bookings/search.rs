@@ -1,0 +1,217 @@
+//! The earliest slot, exactly: no time grid, so that no gap is missed. Every gap of a unit gives a stretch of starts that
+//! would fit; a sweep over all stretches of a node finds the first instant at which enough of its units fit at once. It
+//! refuses to write, to know prices, and to ask what time it is.
+use std::cmp::Ordering;
+
+use crate::base::ids::{NodeId, UnitId};
+use crate::base::window::{Instant, Span, Window};
+
+/// Who is busy when: the calendar, or the calendar with what is being tried out on top. Busy windows of a unit never
+/// overlap; they contain the turnaround after a lease.
+pub trait BusyTimes {
+    /// The unit's busy windows that end after `from`, by start.
+    fn after(&self, unit: UnitId, from: Instant) -> impl Iterator<Item = Window> + '_;
+
+    /// The end of the unit's last busy window that ends at or before `at`.
+    fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant>;
+}
+
+/// Units of one node and one model: what a booking on one node is placed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub node: NodeId,
+    pub model: String,
+    /// The smallest memory among its units, in bytes.
+    pub memory_bytes: u64,
+    pub units: Vec<UnitId>,
+    /// Kept free after each lease.
+    pub turnaround: Span,
+    /// Takes no lease that starts earlier: a node that is away cannot promise the present.
+    pub not_before: Instant,
+}
+
+/// What to look for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// At least one.
+    pub gpus: u32,
+    /// Of any model when `None`.
+    pub model: Option<String>,
+    /// Longer than nothing.
+    pub duration: Span,
+    pub not_before: Instant,
+    /// The last start that is acceptable.
+    pub latest_start: Instant,
+}
+
+impl Want {
+    /// Whether a group can ever serve it.
+    pub fn suits(&self, group: &Group) -> bool {
+        group.units.len() >= self.gpus as usize && self.of_model(group)
+    }
+
+    pub fn of_model(&self, group: &Group) -> bool {
+        self.model.as_ref().is_none_or(|model| model.eq_ignore_ascii_case(&group.model))
+    }
+}
+
+/// Where and when it fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub node: NodeId,
+    pub model: String,
+    pub units: Vec<UnitId>,
+    pub window: Window,
+    pub turnaround: Span,
+}
+
+/// How good a placement is among those with the same start; the smaller, the better.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// Units of the group that could have served too and stay free.
+    leftover: usize,
+    memory_bytes: u64,
+    /// Idle time around the chosen units that becomes hard to sell, in milliseconds.
+    stranded: i64,
+}
+
+/// One end of a stretch of possible starts: (instant, +1 or −1).
+type Edge = (i64, i32);
+
+/// The earliest placement; among equals the one that leaves the fewest units over, then the one with the smallest memory
+/// that suffices, then the one that strands the shortest gaps, then the group listed first.
+pub fn earliest<B: BusyTimes>(groups: &[Group], busy: &B, want: &Want) -> Option<Placement> {
+    let mut best: Option<(Instant, Rank, Placement)> = None;
+    let mut edges = Vec::new();
+    for group in groups.iter().filter(|group| want.suits(group)) {
+        let limit = best.as_ref().map_or(want.latest_start, |(start, ..)| *start);
+        let Some(start) = first_start(group, busy, want, limit, &mut edges) else { continue };
+        let Some((rank, placement)) = fit(group, busy, want, start) else { continue };
+        let better = best.as_ref().is_none_or(|(other, known, _)| (start, &rank).cmp(&(*other, known)) == Ordering::Less);
+        if better {
+            best = Some((start, rank, placement));
+        }
+    }
+    best.map(|(.., placement)| placement)
+}
+
+/// A placement that starts exactly at `want.not_before`, by the same preferences.
+pub fn exactly_at<B: BusyTimes>(groups: &[Group], busy: &B, want: &Want) -> Option<Placement> {
+    let start = want.not_before;
+    groups
+        .iter()
+        .filter(|group| want.suits(group) && group.not_before <= start)
+        .filter_map(|group| fit(group, busy, want, start))
+        .reduce(|best, next| if next.0 < best.0 { next } else { best })
+        .map(|(_, placement)| placement)
+}
+
+/// The first whole second, not after `limit`, at which enough units of the group are free for long enough.
+fn first_start<B: BusyTimes>(
+    group: &Group,
+    busy: &B,
+    want: &Want,
+    limit: Instant,
+    edges: &mut Vec<Edge>,
+) -> Option<Instant> {
+    let from = want.not_before.max(group.not_before).ceil_second();
+    let need = occupied(group, want);
+    if want.gpus == 1 {
+        return group.units.iter().filter_map(|&unit| starts(busy, unit, from, need, limit).next()).map(|(a, _)| a).min();
+    }
+    edges.clear();
+    for &unit in &group.units {
+        for (first, last) in starts(busy, unit, from, need, limit) {
+            edges.push((first.as_millis(), 1));
+            // A stretch includes its last start; it is over a millisecond later.
+            edges.push((last.as_millis().saturating_add(1), -1));
+        }
+    }
+    edges.sort_unstable();
+    let mut fitting = 0;
+    edges.iter().find_map(|&(at, step)| {
+        fitting += step;
+        (step > 0 && fitting >= i32::try_from(want.gpus).ok()?).then_some(Instant::from_millis(at))
+    })
+}
+
+/// The stretches of starts, both ends included, at which the unit is free for `need`; none starts after `limit`.
+fn starts<B: BusyTimes>(
+    busy: &B,
+    unit: UnitId,
+    from: Instant,
+    need: Span,
+    limit: Instant,
+) -> impl Iterator<Item = (Instant, Instant)> + '_ {
+    let mut windows = busy.after(unit, from);
+    let mut open = Some(from);
+    std::iter::from_fn(move || {
+        loop {
+            let first = open?.ceil_second();
+            if first > limit {
+                return None;
+            }
+            let last = match windows.next() {
+                Some(taken) => {
+                    open = Some(taken.end().max(from));
+                    taken.start().minus(need)
+                }
+                None => {
+                    open = None;
+                    limit
+                }
+            };
+            if first <= last {
+                return Some((first, last.min(limit)));
+            }
+        }
+    })
+}
+
+/// What the calendar keeps for it: the booking and the turnaround after it.
+fn occupied(group: &Group, want: &Want) -> Span {
+    Span::from_millis(want.duration.as_millis().saturating_add(group.turnaround.as_millis()))
+}
+
+/// Chooses units of the group for a start; `None` when too few are free.
+fn fit<B: BusyTimes>(group: &Group, busy: &B, want: &Want, start: Instant) -> Option<(Rank, Placement)> {
+    let from = want.not_before.max(group.not_before);
+    let end = start.plus(occupied(group, want));
+    let mut free: Vec<(i64, usize)> = group
+        .units
+        .iter()
+        .enumerate()
+        .filter_map(|(place, &unit)| {
+            let next = busy.after(unit, start).next().map(Window::start);
+            if next.is_some_and(|next| next < end) {
+                return None;
+            }
+            // A gap that opened long ago strands nothing: its past cannot be sold any more.
+            let opened = busy.end_before(unit, start).map_or(from, |before| before.max(from));
+            let before = start.since(opened.min(start)).as_millis();
+            // An open end is the most valuable gap of all: it is broken into last.
+            let after = next.map_or(i64::MAX / 1024, |next| next.since(end).as_millis());
+            Some((before.saturating_add(after), place))
+        })
+        .collect();
+    let wanted = want.gpus as usize;
+    if wanted == 0 || free.len() < wanted {
+        return None;
+    }
+    let leftover = free.len() - wanted;
+    free.sort_unstable();
+    free.truncate(wanted);
+    let stranded = free.iter().fold(0i64, |sum, (gap, _)| sum.saturating_add(*gap));
+    free.sort_unstable_by_key(|&(_, place)| place);
+    let placement = Placement {
+        node: group.node,
+        model: group.model.clone(),
+        units: free.iter().map(|&(_, place)| group.units[place]).collect(),
+        window: Window::lasting(start, want.duration).ok()?,
+        turnaround: group.turnaround,
+    };
+    Some((Rank { leftover, memory_bytes: group.memory_bytes, stranded }, placement))
+}
+
+#[cfg(test)]
+mod tests;
