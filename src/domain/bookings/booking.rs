@@ -75,6 +75,9 @@ pub struct Booking {
     /// Which warnings before the end were sent, in minutes.
     #[serde(default)]
     pub warned: Vec<u32>,
+    /// When the mill next has to look at it by itself; `None` once there is nothing left to do.
+    #[serde(default)]
+    pub due: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -87,7 +87,8 @@ pub fn earliest<B: BusyTimes>(groups: &[Group], busy: &B, want: &Want) -> Option
         let limit = best.as_ref().map_or(want.latest_start, |(start, ..)| *start);
         let Some(start) = first_start(group, busy, want, limit, &mut edges) else { continue };
         let Some((rank, placement)) = fit(group, busy, want, start) else { continue };
-        let better = best.as_ref().is_none_or(|(other, known, _)| (start, &rank).cmp(&(*other, known)) == Ordering::Less);
+        let better =
+            best.as_ref().is_none_or(|(other, known, _)| (start, &rank).cmp(&(*other, known)) == Ordering::Less);
         if better {
             best = Some((start, rank, placement));
         }
@@ -117,7 +118,12 @@ fn first_start<B: BusyTimes>(
     let from = want.not_before.max(group.not_before).ceil_second();
     let need = occupied(group, want);
     if want.gpus == 1 {
-        return group.units.iter().filter_map(|&unit| starts(busy, unit, from, need, limit).next()).map(|(a, _)| a).min();
+        return group
+            .units
+            .iter()
+            .filter_map(|&unit| starts(busy, unit, from, need, limit).next())
+            .map(|(a, _)| a)
+            .min();
     }
     edges.clear();
     for &unit in &group.units {
