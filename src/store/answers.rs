@@ -36,6 +36,12 @@ pub(super) fn key(cause: Cause, key: &IdempotencyKey) -> Vec<u8> {
     bytes
 }
 
+/// Whether the command was carried out before, so that planning for it anew is idle.
+pub fn given(reader: &impl Read, command: &Command) -> Result<bool, StoreError> {
+    let Some(text) = &command.key else { return Ok(false) };
+    Ok(reader.raw(Table::Answers, &key(command.cause, text))?.is_some())
+}
+
 pub(super) fn row(command: &Command, at: Instant, json: &[u8]) -> Option<RowChange> {
     let key = key(command.cause, command.key.as_ref()?);
     let mut value = Vec::with_capacity(HEAD + json.len());

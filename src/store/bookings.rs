@@ -1,8 +1,8 @@
 //! How bookings and leases are stored, and which indexes lead to them. It refuses rules.
 //!
 //! Indexes: `BookingsByTeam` (team, booking), `BookingsByMember` (member, booking), `BookingsByStart` (start, booking),
-//! `LiveBookings` (booking) while a booking is live, `LeasesByBooking` (booking, lease), and `LeasesByNode` (node, lease)
-//! while the lease is not over.
+//! `LiveBookings` (booking) while a booking is live, `BookingsDue` (due, booking) while the mill has to look at it again,
+//! `LeasesByBooking` (booking, lease), and `LeasesByNode` (node, lease) while the lease is not over.
 use super::changes::Changes;
 use super::record::Record;
 use super::tables::Table;
@@ -40,6 +40,15 @@ pub fn put_booking(changes: &mut Changes, before: Option<&Booking>, booking: &Bo
             changes.unindex(Table::BookingsByStart, &(before.window.start(), before.id));
         }
         changes.index(Table::BookingsByStart, &(booking.window.start(), booking.id), &booking.id);
+    }
+    let due_before = before.and_then(|before| before.due);
+    if due_before != booking.due {
+        if let Some(due) = due_before {
+            changes.unindex(Table::BookingsDue, &(due, booking.id));
+        }
+        if let Some(due) = booking.due {
+            changes.index(Table::BookingsDue, &(due, booking.id), &booking.id);
+        }
     }
     match booking.state.is_live() {
         true => changes.index(Table::LiveBookings, &booking.id, &booking.id),

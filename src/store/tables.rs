@@ -60,6 +60,7 @@ pub enum Table {
     Checkpoints,
     Unbilled,
     Billed,
+    BookingsDue,
 }
 
 impl Table {
@@ -117,6 +118,7 @@ impl Table {
             Self::Checkpoints => "checkpoints",
             Self::Unbilled => "unbilled",
             Self::Billed => "billed",
+            Self::BookingsDue => "bookings_due",
         }
     }
 
@@ -173,5 +175,6 @@ impl Table {
         Self::Checkpoints,
         Self::Unbilled,
         Self::Billed,
+        Self::BookingsDue,
     ];
 }

@@ -69,6 +69,8 @@ pub enum Why {
         window: Window,
         offer: Option<Offer>,
     },
+    /// The nodes that could serve it are away; they can be booked again from `from`.
+    Away { from: Instant, offer: Option<Offer> },
     /// Nothing fits between now and the horizon.
     NothingFree {
         asked: u32,
@@ -147,6 +149,7 @@ impl Reason for BookingRefusal {
             Why::BeyondHorizon { .. } => "beyond_horizon",
             Why::NotBefore { .. } => "not_before_deadline",
             Why::Full { .. } => "slot_taken",
+            Why::Away { .. } => "nodes_away",
             Why::NothingFree { .. } => "nothing_free",
             Why::CannotExtend { .. } => "cannot_extend",
             Why::NoTeam { .. } => "no_team",
@@ -171,6 +174,7 @@ impl Reason for BookingRefusal {
             Why::NoNodes { .. }
             | Why::NotBefore { .. }
             | Why::Full { .. }
+            | Why::Away { .. }
             | Why::NothingFree { .. }
             | Why::CannotExtend { .. }
             | Why::WrongState { .. } => Kind::Conflict,
@@ -184,9 +188,11 @@ impl Reason for BookingRefusal {
                 self.about_fleet()
             }
             Why::Past { .. } | Why::NoDuration | Why::TooLong { .. } | Why::BeyondHorizon { .. } => self.about_time(),
-            Why::NotBefore { .. } | Why::Full { .. } | Why::NothingFree { .. } | Why::CannotExtend { .. } => {
-                self.about_calendar()
-            }
+            Why::NotBefore { .. }
+            | Why::Full { .. }
+            | Why::Away { .. }
+            | Why::NothingFree { .. }
+            | Why::CannotExtend { .. } => self.about_calendar(),
             Why::ShapeNotOffered => Sentence::new(
                 NOT_PLACED,
                 "Bookings over several nodes and of MIG instances are not offered yet.",
@@ -316,6 +322,14 @@ impl BookingRefusal {
                 ),
                 self.or_offer("Choose another time, fewer GPUs, or another model."),
             ),
+            Why::Away { from, .. } => Sentence::new(
+                NOT_PLACED,
+                format!(
+                    "The nodes that could serve it are not connected at present; until {} nothing is promised on them.",
+                    say::moment(*from, &self.zone)
+                ),
+                self.or_offer("Try again in a few minutes, or ask an admin to look after the node."),
+            ),
             Why::CannotExtend { next, .. } => Sentence::new(
                 "The booking was not extended.",
                 format!("Its GPUs are promised to somebody else from {}.", say::moment(*next, &self.zone)),
@@ -398,6 +412,7 @@ mod tests {
             Why::BeyondHorizon { horizon: Span::from_days(28), latest: now },
             Why::NotBefore { by: now, offer: offer.clone() },
             Why::Full { asked: 2, free: 1, window, offer: offer.clone() },
+            Why::Away { from: now, offer: offer.clone() },
             Why::NothingFree { asked: 2, latest: now },
             Why::CannotExtend { next: now, offer },
             Why::NoTeam { asked: None, teams: vec!["a".to_owned(), "b".to_owned()] },

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use crate::base::ids::{NodeId, UnitId};
 use crate::base::window::{Instant, Span, Window};
+use crate::domain::bookings::calendar::Calendar;
 
 /// Who is busy when: the calendar, or the calendar with what is being tried out on top. Busy windows of a unit never
 /// overlap; they contain the turnaround after a lease.
@@ -14,6 +15,18 @@ pub trait BusyTimes {
 
     /// The end of the unit's last busy window that ends at or before `at`.
     fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant>;
+}
+
+impl BusyTimes for Calendar {
+    fn after(&self, unit: UnitId, from: Instant) -> impl Iterator<Item = Window> + '_ {
+        Self::after(self, unit, from).iter().map(|slot| slot.window)
+    }
+
+    fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant> {
+        let lane = self.lane(unit);
+        let place = lane.partition_point(|slot| slot.window.end() <= at);
+        lane[..place].last().map(|slot| slot.window.end())
+    }
 }
 
 /// Units of one node and one model: what a booking on one node is placed in.
