@@ -70,7 +70,10 @@ pub enum Why {
         offer: Option<Offer>,
     },
     /// The nodes that could serve it are away; they can be booked again from `from`.
-    Away { from: Instant, offer: Option<Offer> },
+    Away {
+        from: Instant,
+        offer: Option<Offer>,
+    },
     /// Nothing fits between now and the horizon.
     NothingFree {
         asked: u32,
