@@ -1,3 +1,4 @@
 //! Stub.
 pub mod assets;
+pub mod gateway;
 pub mod page;

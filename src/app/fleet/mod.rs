@@ -1,4 +1,39 @@
 //! Machines: how they join, stay in touch, get their orders and are shown. It refuses to take a machine's word for who it
 //! is: identity comes from the certificate alone.
+use std::sync::Arc;
+
+use crate::app::mill::Mill;
+use crate::app::trust::Root;
+
+pub mod authority;
+pub mod contact;
 pub mod hub;
+pub mod join;
+pub mod link;
+pub mod manage;
+pub mod orders;
+pub mod show;
 pub mod streams;
+pub mod tokens;
+pub mod watch;
+
+/// What the gateway and the fleet's tasks need; cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    pub mill: Mill,
+    /// Signs nodes in.
+    pub root: Arc<Root>,
+    /// What bookings make of nodes.
+    pub orders: Arc<dyn orders::Orders>,
+}
+
+/// An error with its causes, for the log.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,123 @@
+//! Nodes and GPUs as people see them. It refuses to name a booking to whoever may not see its team.
+use super::join::units_of;
+use crate::app::error::Answer;
+use crate::app::mill::Mill;
+use crate::base::ids::NodeId;
+use crate::base::text::spoken;
+use crate::base::window::{Instant, Span};
+use crate::domain::bookings::booking::Booking;
+use crate::domain::bookings::lease::Lease;
+use crate::domain::fleet::node::{Node, NodeContact, NodeState, Pool, Service, Unit};
+use crate::domain::notice::Common;
+use crate::domain::people::installation::Installation;
+use crate::domain::people::member::Team;
+use crate::domain::people::rights::Actor;
+use crate::store::people::INSTALLATION;
+use crate::store::read::{Order, Read, StoreError};
+use crate::store::record::Key as _;
+use crate::store::tables::Table;
+use crate::wire::api::Moment;
+use crate::wire::api::fleet::{GpuView, NodeView};
+use crate::wire::node::SKEW_LIMIT;
+
+/// All nodes, in the order of their joining.
+pub fn nodes(mill: &Mill, who: &Actor, now: Instant) -> Answer<Vec<NodeView>> {
+    let view = mill.store.read()?;
+    let nodes: Vec<Node> = view.list(&[], Order::Ascending, usize::MAX)?;
+    let shown = nodes.iter().map(|node| node_view(mill, &view, who, node, now)).collect::<Result<_, _>>()?;
+    Ok(shown)
+}
+
+/// One node.
+pub fn node(mill: &Mill, who: &Actor, id: NodeId, now: Instant) -> Answer<NodeView> {
+    let view = mill.store.read()?;
+    let node: Node = view.get(&id)?.ok_or(Common::NotFound { what: "node" })?;
+    Ok(node_view(mill, &view, who, &node, now)?)
+}
+
+/// All GPUs of all nodes that were not revoked.
+pub fn gpus(mill: &Mill, who: &Actor, now: Instant) -> Answer<Vec<GpuView>> {
+    let shown = nodes(mill, who, now)?;
+    Ok(shown.into_iter().filter(|node| node.state != "revoked").flat_map(|node| node.gpus).collect())
+}
+
+fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Instant) -> Result<NodeView, StoreError> {
+    let row = view.get::<NodeContact>(&node.id)?;
+    let live = mill.hub.contact(node.id);
+    let connected = live.is_some_and(|(connected, _)| connected);
+    let reachable = connected || row.as_ref().is_some_and(|row| row.connected);
+    let last = live.map(|(_, last)| last).or(row.as_ref().map(|row| row.last));
+    let leases: Vec<Lease> = view.list_via(Table::LeasesByNode, &node.id.bytes(), Order::Ascending, usize::MAX)?;
+    let units = units_of(view, node.id)?;
+    let gpus = units.iter().map(|unit| gpu_view(view, who, node, unit, &leases, reachable, now));
+    let (state, note) = state_words(node, row.as_ref());
+    let owner = node.owner.map(|team| view.get::<Team>(&team)).transpose()?.flatten();
+    Ok(NodeView {
+        id: node.id,
+        name: node.name.to_string(),
+        pool: view.get::<Pool>(&node.pool)?.map_or_else(String::new, |pool| pool.name.to_string()),
+        owner: owner.map(|team| team.name.to_string()),
+        state: state.to_owned(),
+        state_note: note,
+        connected,
+        last_contact: last.map(Moment),
+        local: node.local,
+        simulated: view.get::<Installation>(&INSTALLATION)?.is_some_and(|installation| installation.simulated()),
+        gpus: gpus.collect::<Result<_, _>>()?,
+        observed: node.observed.clone(),
+    })
+}
+
+fn state_words(node: &Node, contact: Option<&NodeContact>) -> (&'static str, Option<String>) {
+    match &node.state {
+        NodeState::Pending => ("pending", Some("An admin has to admit it before it can be booked.".to_owned())),
+        NodeState::Closed { why, .. } => {
+            ("closed", Some(format!("It takes no new leases: {why}. An admin can accept what it reports.")))
+        }
+        NodeState::Revoked { .. } => ("revoked", Some("Its certificate is void.".to_owned())),
+        NodeState::Admitted { .. } => ("admitted", problem(node, contact)),
+    }
+}
+
+fn problem(node: &Node, contact: Option<&NodeContact>) -> Option<String> {
+    let skew = contact.map_or(0, |contact| contact.skew_ms.abs());
+    if skew > SKEW_LIMIT.as_millis() {
+        let off = spoken(Span::from_millis(skew));
+        return Some(format!("Its clock is off by {off}; it takes no new leases until it is right."));
+    }
+    node.observed.sandbox.problem.as_ref().map(|why| format!("It cannot run workloads: {why}"))
+}
+
+fn gpu_view(
+    view: &impl Read,
+    who: &Actor,
+    node: &Node,
+    unit: &Unit,
+    leases: &[Lease],
+    reachable: bool,
+    now: Instant,
+) -> Result<GpuView, StoreError> {
+    let of_unit = || leases.iter().filter(|lease| !lease.is_over() && lease.units.contains(&unit.id));
+    let current = of_unit().find(|lease| lease.occupied().contains(now));
+    let next = of_unit().map(|lease| lease.window.start()).filter(|&start| start > now).min();
+    let booking = current.map(|lease| view.get::<Booking>(&lease.booking)).transpose()?.flatten();
+    let (state, note) = match (&unit.service, current) {
+        (Service::Out { why, .. }, _) => ("out_of_service", Some(format!("Out of service: {why}."))),
+        (Service::In, _) if !reachable => ("unknown", Some("Its node is away; what runs there goes on.".to_owned())),
+        (Service::In, Some(_)) => ("leased", None),
+        (Service::In, None) => ("free", None),
+    };
+    Ok(GpuView {
+        id: unit.id,
+        node: node.id,
+        node_name: node.name.to_string(),
+        index: unit.index,
+        uuid: unit.uuid.clone(),
+        model: unit.model.clone(),
+        memory_bytes: unit.memory_bytes,
+        state: state.to_owned(),
+        state_note: note,
+        booking: booking.filter(|booking| who.sees(booking.team)).map(|booking| booking.id),
+        until: current.map(|lease| lease.occupied().end()).or(next).map(Moment),
+    })
+}

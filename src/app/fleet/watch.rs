@@ -1,0 +1,58 @@
+//! The fleet's standing tasks: wake links after commits, write contacts down, notice silence. It refuses to decide what a
+//! lost node means for its bookings; that is theirs.
+use std::time::{Duration, Instant as Monotonic};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+
+use super::{Fleet, contact};
+use crate::app::error::Answer;
+use crate::domain::fleet::node::NodeContact;
+use crate::store::read::{Order, Read};
+
+/// How often silence is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Starts the tasks; they end when the set is dropped. To be called once, before the gateway listens.
+pub fn start(fleet: &Fleet) -> Answer<JoinSet<()>> {
+    let contacts: Vec<NodeContact> = fleet.mill.store.read()?.list(&[], Order::Ascending, usize::MAX)?;
+    for contact in contacts.iter().filter(|contact| contact.connected) {
+        fleet.mill.hub.expect(contact);
+    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn(wake_links(fleet.clone()));
+    tasks.spawn(look(fleet.clone()));
+    Ok(tasks)
+}
+
+async fn wake_links(fleet: Fleet) {
+    let mut commits = fleet.mill.store.subscribe();
+    loop {
+        match commits.recv().await {
+            Ok(told) => told.wake_nodes.iter().for_each(|&node| fleet.mill.hub.wake(node)),
+            Err(RecvError::Lagged(_)) => fleet.mill.hub.wake_all(),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn look(fleet: Fleet) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let due = fleet.mill.hub.due(Monotonic::now());
+        if !due.is_empty()
+            && let Err(error) = contact::write_contacts(&fleet, due).await
+        {
+            tracing::warn!(%error, "contacts were not written");
+        }
+        for silent in fleet.mill.hub.newly_lost(Monotonic::now()) {
+            tracing::warn!(node = %silent.node, "a node is lost: nothing was heard for too long");
+            if let Err(error) = contact::lose(&fleet, silent).await {
+                tracing::error!(%error, node = %silent.node, "a lost node could not be written down");
+                fleet.mill.hub.lose_again(silent);
+            }
+        }
+    }
+}
