@@ -53,9 +53,10 @@ pub enum Frame {
     /// Client: bytes typed.
     Input(Vec<u8>),
     Resize(Size),
-    /// Client: the log from this byte on, then what comes, to the end.
+    /// Client: the log from this byte on; with `live` also what comes, to the end.
     Follow {
         from: u64,
+        live: bool,
     },
     Status,
     ListTabs,
@@ -117,6 +118,7 @@ struct Tab {
 #[serde(deny_unknown_fields)]
 struct From {
     from: u64,
+    live: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -152,7 +154,7 @@ impl Frame {
             Self::Attach(attach) => (1, json(attach)),
             Self::Input(bytes) => (2, bytes.clone()),
             Self::Resize(size) => (3, json(size)),
-            Self::Follow { from } => (4, json(&From { from: *from })),
+            Self::Follow { from, live } => (4, json(&From { from: *from, live: *live })),
             Self::Status => (5, Vec::new()),
             Self::ListTabs => (6, Vec::new()),
             Self::CloseTab { tab } => (7, json(&Tab { tab: *tab })),
@@ -189,7 +191,10 @@ impl Frame {
             1 => Self::Attach(read(kind, payload)?),
             2 => Self::Input(payload.to_vec()),
             3 => Self::Resize(read(kind, payload)?),
-            4 => Self::Follow { from: read::<From>(kind, payload)?.from },
+            4 => {
+                let From { from, live } = read(kind, payload)?;
+                Self::Follow { from, live }
+            }
             5 => Self::Status,
             6 => Self::ListTabs,
             7 => Self::CloseTab { tab: read::<Tab>(kind, payload)?.tab },
@@ -258,7 +263,7 @@ mod tests {
             bytes.clone().prop_map(Frame::Input),
             bytes.clone().prop_map(Frame::Output),
             (any::<u64>(), bytes).prop_map(|(offset, bytes)| Frame::Log { offset, bytes }),
-            any::<u64>().prop_map(|from| Frame::Follow { from }),
+            (any::<u64>(), any::<bool>()).prop_map(|(from, live)| Frame::Follow { from, live }),
             any::<i32>().prop_map(|code| Frame::LogEnd(ExitKind::Code(code))),
             any::<String>().prop_map(|reason| Frame::Stop { reason }),
             any::<String>().prop_map(|why| Frame::Refused { why }),

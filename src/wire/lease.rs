@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::hardware::Share;
 use crate::base::ids::LeaseId;
-use crate::base::window::Instant;
+use crate::base::window::{Instant, Span};
 
 /// Bytes of batch output that are kept unless the spec says otherwise.
 pub const DEFAULT_LOG_CAP: u64 = 256 * 1024 * 1024;
@@ -148,7 +148,6 @@ pub enum Phase {
     Running {
         pid: u32,
         since: Instant,
-        since_boot_ms: i64,
     },
     /// SIGTERM was sent; whatever is left at the deadline or after the grace is killed.
     Ending {
@@ -160,8 +159,10 @@ pub enum Phase {
         exit: ExitKind,
         cause: EndCause,
         at: Instant,
-        /// Whole seconds from running to the end, by the boot clock.
-        ran_seconds: u64,
+        /// The same moment on the boot clock.
+        at_boot_ms: i64,
+        /// From running to the end, by the boot clock; zero when it never ran.
+        ran: Span,
     },
 }
 
@@ -205,8 +206,8 @@ pub struct LeaseState {
     pub lease: LeaseId,
     pub attempt: u32,
     pub phase: Phase,
-    /// Once the workload runs, its beginning stays here to the end.
-    pub started: Option<Instant>,
+    /// Once the workload runs, its beginning stays here to the end: by the node's clock, and on the boot clock.
+    pub started: Option<(Instant, i64)>,
     pub deadline: Deadline,
     /// Which boot of the machine the boot clock belongs to.
     pub boot_id: String,
@@ -217,6 +218,8 @@ pub struct LeaseState {
     pub note: Option<String>,
     /// When this was written.
     pub seen: Instant,
+    /// The same moment on the boot clock.
+    pub seen_boot_ms: i64,
 }
 
 impl LeaseState {
