@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 mod edge;
 mod paper;
+mod sandbox;
 mod store_open;
 mod store_writer;

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -164,9 +164,9 @@ impl Inner {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&master)?;
         unlockpt(&master)?;
-        let name = ptsname(&master, Vec::new())?;
-        let path = name.to_str().map_err(io::Error::other)?;
-        let terminal = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+        // Without NOCTTY this process, which leads a session, would take the terminal from the shell that it is for.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let terminal = ioctl_tiocgptpeer(&master, flags)?;
         resize(&master, size)?;
         let mut command = self.command(PROGRAM);
         command.args(["inner", "shell", &self.shell(), "-l"]).env("TERM", "xterm-256color");
