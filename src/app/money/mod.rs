@@ -9,6 +9,9 @@ pub mod paper;
 pub mod price;
 pub mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use crate::base::window::Instant;
 use crate::domain::event::Cause;
 use crate::store::Reject;
