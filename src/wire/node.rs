@@ -82,6 +82,8 @@ pub struct LeaseFact {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum FactState {
+    /// On file here, to be started at its time even without the mill. It acknowledges the revision and says nothing more.
+    Waiting,
     Preparing,
     /// Running; ready for so long by the node's boot clock.
     Ready {
