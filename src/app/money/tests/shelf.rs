@@ -251,5 +251,6 @@ fn booking(id: BookingId, team: TeamId, window: Window, gpus: u32, pin: &RatePin
         state: BookingState::Booked,
         created: window.start().minus(Span::from_hours(1)),
         warned: Vec::new(),
+        due: None,
     }
 }
