@@ -1,6 +1,7 @@
 //! redb and nothing else: tables, records, the one writer, migrations, backup. It refuses rules; it applies what an intent
 //! decided, whole or not at all.
 pub mod answers;
+pub mod backup;
 mod batch;
 pub mod bookings;
 pub mod changes;
@@ -17,8 +18,10 @@ pub mod open;
 pub mod people;
 pub mod read;
 pub mod record;
+pub mod restore;
 pub mod schema;
 pub mod tables;
+pub mod verify;
 pub mod view;
 mod writer;
 

@@ -2,11 +2,11 @@
 //! server on the same directory, a file from a newer program, and to put a new database over a damaged one.
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadTransaction, ReadableDatabase};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -79,6 +79,8 @@ pub(super) struct Inner {
     calendar: RwLock<Calendar>,
     trouble: RwLock<Option<String>>,
     latest: AtomicI64,
+    /// Odd while a commit may be on disk and not yet published.
+    turn: AtomicU64,
     told: broadcast::Sender<Arc<Committed>>,
     lock: Mutex<Option<File>>,
 }
@@ -110,6 +112,12 @@ impl Inner {
 
     pub fn reopened(&self) {
         set(&self.trouble, None);
+    }
+
+    /// Marks the stretch between a commit and its publication.
+    pub fn turning(&self, turning: bool) {
+        let turn = self.turn.load(Ordering::SeqCst);
+        self.turn.store(if turning { turn | 1 } else { (turn | 1) + 1 }, Ordering::SeqCst);
     }
 
     pub fn lacks_room(&self) -> Option<String> {
@@ -158,7 +166,7 @@ impl Inner {
 /// What is read from a database before it is used: the calendar, the counters, and the events from `known` on.
 pub(super) fn load(database: &Database, known: u64) -> Result<(State, Vec<Recorded>), StoreError> {
     let transaction = database.begin_read().map_err(engine)?;
-    let snapshot = Snapshot::new(transaction, Calendar::new());
+    let snapshot = Snapshot::new(transaction, Calendar::new(), false);
     let calendar = occupancy::load(snapshot.table(Table::Occupancy)?)?;
     let next_seq = last_event(&snapshot)? + 1;
     let latest = snapshot.get::<MillTime>(&"time")?.map_or(Instant::from_millis(i64::MIN), |time| time.latest);
@@ -227,6 +235,7 @@ impl Store {
             calendar: RwLock::new(state.calendar.clone()),
             trouble: RwLock::new(None),
             latest: AtomicI64::new(state.latest.as_millis()),
+            turn: AtomicU64::new(0),
             told: broadcast::Sender::new(BACKLOG),
             lock: Mutex::new(lock),
         });
@@ -270,10 +279,20 @@ impl Store {
 
     /// The state as of the last commit. Never waits for writers; to be dropped before the page is sent.
     pub fn read(&self) -> Result<Snapshot, StoreError> {
+        let before = self.inner.turn.load(Ordering::SeqCst);
+        let transaction = self.transaction()?;
+        let calendar = held(&self.inner.calendar).clone();
+        let after = self.inner.turn.load(Ordering::SeqCst);
+        Ok(Snapshot::new(transaction, calendar, before == after && before.is_multiple_of(2)))
+    }
+
+    pub(super) fn transaction(&self) -> Result<ReadTransaction, StoreError> {
         let database = self.inner.database();
-        let open = database.as_ref().ok_or_else(|| self.stopped())?;
-        let transaction = open.begin_read().map_err(engine)?;
-        Ok(Snapshot::new(transaction, held(&self.inner.calendar).clone()))
+        database.as_ref().ok_or_else(|| self.stopped())?.begin_read().map_err(engine)
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.inner.now().max(self.latest())
     }
 
     /// What is told after each commit from now on.

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::marker::PhantomData;
 use std::ops::Bound;
 
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::engine::{Bytes, definition, engine, get, range};
 use super::read::{Order, RawRow, Read, StoreError};
@@ -17,18 +17,37 @@ pub struct Snapshot {
     transaction: ReadTransaction,
     tables: Vec<OnceCell<ReadOnlyTable<Bytes, Bytes>>>,
     calendar: Calendar,
+    exact: bool,
     _stays_here: PhantomData<*const ()>,
 }
 
 impl Snapshot {
-    pub(super) fn new(transaction: ReadTransaction, calendar: Calendar) -> Self {
+    pub(super) fn new(transaction: ReadTransaction, calendar: Calendar, exact: bool) -> Self {
         let tables = Table::ALL.iter().map(|_| OnceCell::new()).collect();
-        Self { transaction, tables, calendar, _stays_here: PhantomData }
+        Self { transaction, tables, calendar, exact, _stays_here: PhantomData }
     }
 
     /// The calendar as of (nearly) the same commit: good enough to propose, never to decide.
     pub const fn calendar(&self) -> &Calendar {
         &self.calendar
+    }
+
+    /// Whether rows and calendar are certainly of the same commit; otherwise one was on its way while both were taken.
+    pub const fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Every row of a table in key order, one at a time: for checks and statistics over more than fits a page.
+    pub fn scan(
+        &self,
+        table: Table,
+        mut look: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for row in self.table(table)?.iter().map_err(engine)? {
+            let (key, value) = row.map_err(engine)?;
+            look(key.value(), value.value())?;
+        }
+        Ok(())
     }
 
     pub(super) fn table(&self, table: Table) -> Result<&ReadOnlyTable<Bytes, Bytes>, StoreError> {

@@ -171,13 +171,17 @@ fn commit(inner: &Inner, state: &mut State, mut intents: Intents) -> Result<(), 
     loop {
         let guard = inner.database();
         let attempted = match guard.as_ref() {
-            Some(database) => attempt(database, state, &mut intents),
+            Some(database) => {
+                inner.turning(true);
+                attempt(database, state, &mut intents)
+            }
             None => Err(Trouble::Engine(StoreError::Closed { why: "it is not open".into() })),
         };
         drop(guard);
         match attempted {
             Ok(told) => {
                 inner.publish(state, told);
+                inner.turning(false);
                 intents.into_iter().for_each(Intent::reply);
                 return Ok(());
             }
@@ -317,6 +321,7 @@ fn reopen(inner: &Inner, state: &mut State) -> Result<(), StoreError> {
     let latest = state.latest.max(fresh.latest);
     *state = State { latest, ..fresh };
     inner.publish(state, Some(missed));
+    inner.turning(false);
     inner.reopened();
     Ok(())
 }

@@ -4,5 +4,6 @@
 mod edge;
 mod paper;
 mod sandbox;
+mod store_backup;
 mod store_open;
 mod store_writer;
