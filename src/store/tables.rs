@@ -178,3 +178,19 @@ impl Table {
         Self::BookingsDue,
     ];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_holds_each_table_once() {
+        let mut numbers: Vec<usize> = Table::ALL.iter().map(|&table| table as usize).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..Table::ALL.len()).collect::<Vec<_>>(), "a table is missing in ALL, or there twice");
+        let mut names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Table::ALL.len());
+    }
+}

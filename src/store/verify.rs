@@ -21,6 +21,7 @@ use crate::domain::event::Recorded;
 use crate::domain::fleet::node::{JoinToken, Node, NodeContact, Pool, Unit};
 use crate::domain::money::account::{AccountRow, Entry};
 use crate::domain::money::hold::Hold;
+use crate::domain::money::invoice::{Document, Series};
 use crate::domain::money::rate::Rate;
 use crate::domain::money::transfer::{Link, Transfer};
 use crate::domain::people::member::{ApiToken, Invitation, Member, Membership, Notice, Session, Team};
@@ -126,12 +127,13 @@ fn form(table: Table) -> Form {
         Table::Memberships => Form::Record(record::<Membership>),
         Table::MembershipsByMember => Leads(Table::Memberships),
         Table::Invitations => Form::Record(record::<Invitation>),
-        Table::InvitationsByToken => Leads(Table::Invitations),
+        Table::InvitationsByTeam => Leads(Table::Invitations),
         Table::Sessions => Form::Record(record::<Session>),
         Table::SessionsByMember => Leads(Table::Sessions),
         Table::Tokens => Form::Record(record::<ApiToken>),
         Table::TokensByMember => Leads(Table::Tokens),
         Table::Notices => Form::Record(record::<Notice>),
+        Table::Outbox => Form::Record(record::<super::people::OutboxMail>),
         Table::Pools => Form::Record(record::<Pool>),
         Table::Nodes => Form::Record(record::<Node>),
         Table::NodesByKey | Table::NodesByName => Leads(Table::Nodes),
@@ -140,9 +142,11 @@ fn form(table: Table) -> Form {
         Table::JoinTokens => Form::Record(record::<JoinToken>),
         Table::NodeContacts => Form::Record(record::<NodeContact>),
         Table::Bookings => Form::Record(record::<Booking>),
-        Table::BookingsByTeam | Table::BookingsByStart | Table::BookingsByMember | Table::LiveBookings => {
-            Leads(Table::Bookings)
-        }
+        Table::BookingsDue
+        | Table::BookingsByTeam
+        | Table::BookingsByStart
+        | Table::BookingsByMember
+        | Table::LiveBookings => Leads(Table::Bookings),
         Table::Leases => Form::Record(record::<Lease>),
         Table::LeasesByBooking | Table::LeasesByNode => Leads(Table::Leases),
         Table::Accounts => Form::Record(record::<AccountRow>),
@@ -155,7 +159,9 @@ fn form(table: Table) -> Form {
         Table::Unbilled | Table::Billed => Leads(Table::Transfers),
         Table::DocumentsByTeam => Leads(Table::Documents),
         Table::Meta | Table::Sealed | Table::Papers | Table::Occupancy => Bytes,
-        Table::Documents | Table::Outbox | Table::Series | Table::Checkpoints => Bytes,
+        Table::Documents => Form::Record(record::<Document>),
+        Table::Series => Form::Record(record::<Series>),
+        Table::Checkpoints => Bytes,
     }
 }
 
