@@ -5,6 +5,7 @@ pub mod bookings;
 pub mod error;
 pub mod fleet;
 pub mod ids;
+pub mod mail;
 pub mod mill;
 pub mod money;
 pub mod people;

@@ -2,8 +2,10 @@
 // The lint that spares test functions does not reach their helpers, and all of this binary is test.
 #![allow(clippy::unwrap_used)]
 mod edge;
+mod mail;
 mod paper;
 mod sandbox;
+mod smtp_sink;
 mod store_backup;
 mod store_open;
 mod store_writer;
