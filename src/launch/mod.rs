@@ -1,1 +1,4 @@
 //! Starts each role and wires the floors together: the only place that names them all. It refuses rules.
+pub mod logs;
+pub mod serve;
+pub mod setup;

@@ -6,19 +6,23 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::agent::gpu::Source;
 use crate::app::error::AppError;
-use crate::app::fleet::{self, authority, hub::Hub};
+use crate::app::fleet::hub::Hub;
+use crate::app::fleet::orders::NoOrders;
+use crate::app::fleet::{Fleet, authority, watch as fleet_watch};
+use crate::app::ids;
 use crate::app::mill::Mill;
 use crate::app::people::setup as people_setup;
 use crate::app::trust::files::PemError;
 use crate::app::trust::seal::{Seal, SealError};
 use crate::app::trust::{self, Root};
-use crate::app::{bookings, ids, outbox};
 use crate::base::secret::Secret;
 use crate::config::ServeSettings;
 use crate::edge::{self, EdgeSettings, Limits};
 use crate::store::{OpenError, OpenOptions, Store};
-use crate::web;
+use crate::web::people::setup::Here;
+use crate::web::{self, gateway};
 
 /// Why the server did not start, in words for the one who started it.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +39,8 @@ pub enum ServeError {
     App(#[from] AppError),
     #[error("the console did not start: {0}")]
     Console(String),
-    #[error("the gateway for nodes did not start on {address}: {why}")]
-    Gateway { address: SocketAddr, why: String },
+    #[error(transparent)]
+    Gateway(#[from] gateway::GatewayError),
     #[error("TLS could not be set up: {0}")]
     Tls(String),
     #[error("the signal handlers could not be set up: {0}")]
@@ -45,7 +49,7 @@ pub enum ServeError {
 
 /// Opens the store and the seal of a data directory.
 pub fn open(data: &Path, disk_floor_mib: u64) -> Result<(Store, Arc<Seal>), ServeError> {
-    let options = OpenOptions { floor_bytes: disk_floor_mib << 20, ..OpenOptions::default() };
+    let options = OpenOptions { floor: disk_floor_mib << 20 };
     let store = Store::open_with(data, crate::clock::now, options)?;
     let seal = Arc::new(Seal::load_or_create(&data.join("keys/seal.key"))?);
     Ok((store, seal))
@@ -75,30 +79,27 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let url = settings.url(door.local_addr());
     let mill = Mill::new(store, seal, Arc::new(Hub::default()), &url, &settings.data);
 
-    let gateway = fleet_gateway(&mill, &root, &settings).await?;
-    let console = web::console(mill.clone(), secret, console_port);
+    let fleet = Fleet { mill: mill.clone(), root, orders: Arc::new(NoOrders) };
+    let gateway = gateway::start(fleet.clone(), settings.gateway).await?;
+    let watching = fleet_watch::start(&fleet)?;
+    let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
     let console_stop = console.shutdown();
     let console = tokio::spawn(console.launch());
     let door = tokio::spawn(door.run(until(stopping.clone())));
-    let tasks = [
-        tokio::spawn(outbox::run(mill.clone())),
-        tokio::spawn(bookings::upkeep::run_forever(mill.clone())),
-    ];
 
     announce(&mill, &url).await?;
-    let local = (!settings.no_local_node).then(|| tokio::spawn(fleet::local::keep(mill.clone(), gateway.address)));
 
     signal().await?;
     tracing::info!("stopping; workloads and this machine's agent go on");
     let _ = stop.send(true);
+    drop(watching);
     let _ = door.await;
     console_stop.notify();
-    gateway.stop().await;
-    let _ = console.await;
-    for task in tasks.into_iter().chain(local) {
-        task.abort();
+    if let Err(problem) = gateway.stop().await {
+        tracing::warn!(%problem, "the gateway did not end cleanly");
     }
+    let _ = console.await;
     mill.store.clone().stop();
     Ok(())
 }
@@ -149,4 +150,10 @@ async fn signal() -> std::io::Result<()> {
         _ = int.recv() => {}
     }
     Ok(())
+}
+
+/// What the setup page says of this machine.
+fn here() -> Here {
+    let found = Source::Nvml.observe().map_err(|why| format!("{why}."));
+    Here { gpus: found.map(|gpus| gpus.into_iter().map(|gpu| gpu.model).collect()) }
 }

@@ -85,7 +85,10 @@ fn input(args: &SetupArgs) -> Result<SetupInput, ServeError> {
         organisation: name("organisation", &args.organisation)?,
         admin_name: name("admin-name", &args.admin_name)?,
         team: name("team", &args.team)?,
-        admin_email: args.admin_email.parse().map_err(|why: crate::base::text::BadText| wrong(bad("admin-email")(&why)))?,
+        admin_email: args
+            .admin_email
+            .parse()
+            .map_err(|why: crate::base::text::BadText| wrong(bad("admin-email")(&why)))?,
         password: password_from_stdin()?,
         currency: args.currency.to_uppercase(),
         time_zone: args.time_zone.clone(),

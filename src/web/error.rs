@@ -1,9 +1,9 @@
 //! What a browser or a client gets when something did not go: a page or a JSON problem with what happened, why, and what to
 //! do next. Causes go to the log with a number that the person can quote. It refuses to show them.
 use askama::Template;
-use rocket::http::Status;
+use rocket::http::{Method, Status};
 use rocket::request::Request;
-use rocket::response::{self, Responder};
+use rocket::response::{self, Redirect, Responder};
 use rocket::serde::json::Json;
 
 use super::page::{Html, Page};
@@ -18,7 +18,6 @@ use crate::wire::api::Problem;
 struct ErrorPage {
     page: Page,
     said: Sentence,
-    status: u16,
 }
 
 /// Any failure on its way to a browser.
@@ -121,17 +120,13 @@ impl<'r> Responder<'r, 'static> for ApiError {
 /// A page that says no more than this.
 pub fn page(request: &Request<'_>, status: Status, said: Sentence) -> response::Result<'static> {
     let page = Page { title: said.what.trim_end_matches('.').to_owned(), ..Page::default() };
-    (status, Html(ErrorPage { page, said, status: status.code })).respond_to(request)
+    (status, Html(ErrorPage { page, said })).respond_to(request)
 }
 
 /// The sentence for a status that Rocket itself or a guard answered.
 pub fn sentence(status: Status) -> Sentence {
     let (what, why, next) = match status.code {
-        401 => (
-            "You are not signed in.",
-            "There is no session, or it has ended.",
-            "Sign in and try again.",
-        ),
+        401 => ("You are not signed in.", "There is no session, or it has ended.", "Sign in and try again."),
         403 => (
             "This form was not taken.",
             "It did not come from a page of your present session: perhaps you signed in again in another tab.",
@@ -164,19 +159,42 @@ pub fn sentence(status: Status) -> Sentence {
 
 /// Answers whatever no handler answered, in the form of the part of the site that was asked.
 #[rocket::catch(default)]
-pub fn caught(status: Status, request: &Request<'_>) -> Result<response::Response<'static>, Status> {
-    let said = sentence(status);
-    if request.uri().path().starts_with("/api/") {
-        let code = if status == Status::Unauthorized { "signed_out".to_owned() } else { format!("http_{}", status.code) };
-        return (status, Json(from_sentence(&code, said))).respond_to(request);
+pub fn caught(status: Status, request: &Request<'_>) -> Caught {
+    let uri = request.uri();
+    if uri.path().starts_with("/api/") {
+        return Caught::Api(status);
     }
-    if status == Status::Unauthorized {
-        // A page that needs a session: sign in, then come back. Only GETs can be come back to.
-        let next = match request.method() {
-            rocket::http::Method::Get => format!("?next={}", rocket::http::RawStr::percent_encode(rocket::http::RawStr::new(&request.uri().to_string()))),
-            _ => String::new(),
-        };
-        return rocket::response::Redirect::to(format!("/sign-in{next}")).respond_to(request);
+    // A page that needs a session: sign in, then come back. Only what was shown can be come back to.
+    match (status, request.method()) {
+        (Status::Unauthorized, Method::Get) => {
+            let address = uri.to_string();
+            let back = rocket::http::RawStr::new(&address).percent_encode();
+            Caught::SignIn(Box::new(Redirect::to(format!("/sign-in?next={back}"))))
+        }
+        (Status::Unauthorized, _) => Caught::SignIn(Box::new(Redirect::to("/sign-in"))),
+        _ => Caught::Page(status),
     }
-    page(request, status, said)
+}
+
+/// What [`caught`] answers.
+pub enum Caught {
+    Api(Status),
+    SignIn(Box<Redirect>),
+    Page(Status),
+}
+
+impl<'r> Responder<'r, 'static> for Caught {
+    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
+        match self {
+            Self::SignIn(there) => there.respond_to(request),
+            Self::Page(status) => page(request, status, sentence(status)),
+            Self::Api(status) => {
+                let code = match status {
+                    Status::Unauthorized => "signed_out".to_owned(),
+                    other => format!("http_{}", other.code),
+                };
+                (status, Json(from_sentence(&code, sentence(status)))).respond_to(request)
+            }
+        }
+    }
 }

@@ -78,9 +78,8 @@ impl Posted {
     /// What was typed, to show the form again; secrets are left out.
     pub fn typed(&self) -> Typed {
         let shown = self.fields.iter().filter(|(name, _)| !SECRET_FIELDS.contains(&name.as_str()));
-        shown.fold(Typed::default(), |typed, (name, values)| {
-            typed.with(name, values.first().map_or("", String::as_str))
-        })
+        shown
+            .fold(Typed::default(), |typed, (name, values)| typed.with(name, values.first().map_or("", String::as_str)))
     }
 
     /// The form again, with what was wrong.

@@ -31,7 +31,8 @@ impl Zone {
     /// `Europe/Berlin, UTC+1`.
     pub fn label(&self, at: Instant) -> String {
         let seconds = self.zoned(at).offset().seconds();
-        let (sign, hours, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 3600, seconds.abs() / 60 % 60);
+        let (sign, hours, minutes) =
+            (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 3600, seconds.abs() / 60 % 60);
         match (self.name.as_str(), minutes) {
             ("UTC", _) => "UTC".to_owned(),
             (name, 0) => format!("{name}, UTC{sign}{hours}"),
@@ -112,7 +113,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if value >= 10.0 || unit == 0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if value >= 10.0 || unit == 0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// `3 h`, `1 h 30 min`.
@@ -145,7 +150,10 @@ mod tests {
 
     #[test]
     fn sizes() {
-        assert_eq!((bytes(141_000_000_000), bytes(1_500), bytes(12)), ("141 GB".into(), "1.5 kB".into(), "12 B".into()));
+        assert_eq!(
+            (bytes(141_000_000_000), bytes(1_500), bytes(12)),
+            ("141 GB".into(), "1.5 kB".into(), "12 B".into())
+        );
         assert_eq!(relative(Instant::from_seconds(0), Instant::from_seconds(90)), "1 min 30 s ago");
     }
 }

@@ -10,8 +10,8 @@ use crate::app::error::AppError;
 use crate::app::mill::Mill;
 use crate::app::people::{signin, tokens};
 use crate::base::secret::Secret;
-use crate::edge::{CLIENT_HEADER, SCHEME_HEADER, SECRET_HEADER};
 use crate::domain::people::refusal::PeopleRefusal;
+use crate::edge::{CLIENT_HEADER, SCHEME_HEADER, SECRET_HEADER};
 
 /// The secret that the front door puts on every request; managed by Rocket.
 pub struct EdgeSecret(pub Secret);
@@ -153,7 +153,9 @@ impl<'r> FromRequest<'r> for Bearer {
         let token = request.headers().get_one("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let known = match token {
             Some(token) => answer(tokens::authenticate(mill, token.trim(), crate::clock::now())),
-            None => Err(AppError::from(PeopleRefusal::SignedOut)).map_err(|_| (Status::Unauthorized, Turned::SignedOut)),
+            None => {
+                Err(AppError::from(PeopleRefusal::SignedOut)).map_err(|_| (Status::Unauthorized, Turned::SignedOut))
+            }
         };
         match known {
             Ok(who) => Outcome::Success(Self(who)),

@@ -14,7 +14,6 @@ const TERMINAL_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 
                                font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
                                frame-ancestors 'none'; object-src 'none'";
 
-
 /// Sets the headers.
 pub struct Headers;
 

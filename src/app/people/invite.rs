@@ -139,10 +139,12 @@ pub struct Joined {
 pub async fn accept(mill: &Mill, link: &str, name: Option<Name>, password: Secret) -> Answer<Joined> {
     let now = crate::clock::now();
     let (id, token) = parse(link)?;
-    let view = mill.store.read()?;
-    let invitation = open(&view, id, token, now)?;
-    let known: Option<Member> = view.via(Table::MembersByEmail, &invitation.email.as_str())?;
-    drop(view);
+    let (invitation, known) = {
+        let view = mill.store.read()?;
+        let invitation = open(&view, id, token, now)?;
+        let known: Option<Member> = view.via(Table::MembersByEmail, &invitation.email.as_str())?;
+        (invitation, known)
+    };
     let hashed = match &known {
         Some(_) => {
             super::signin::check_credentials(mill, invitation.email.as_str(), password, None).await?;

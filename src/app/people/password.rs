@@ -118,7 +118,7 @@ pub fn check(password: &str) -> Result<(), PeopleRefusal> {
         () if length < SHORTEST => "It has fewer than 8 characters.",
         () if length > LONGEST => "It has more than 256 characters.",
         () if COMMON.contains(&password.to_lowercase().as_str()) => "It is among the first that attackers try.",
-        () if password.chars().all(|c| Some(c) == password.chars().next()) => "It repeats a single character.",
+        () if password.chars().all(|c| password.starts_with(c)) => "It repeats a single character.",
         () => return Ok(()),
     };
     Err(PeopleRefusal::WeakPassword { why })

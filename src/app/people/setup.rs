@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::error::{Answer, AppError};
 use crate::app::ids;
 use crate::app::mill::Mill;
+use crate::app::money::{Occasion, grant};
 use crate::base::credits::Credits;
 use crate::base::ids::{MemberId, PoolId, TeamId};
 use crate::base::secret::{Secret, SecretHash};
@@ -167,7 +168,10 @@ fn decide(
         auto_admit: false,
         policy,
     });
-    if !input.grant.is_zero() {}
+    if !input.grant.is_zero() {
+        let mut occasion = Occasion { now, cause: Cause::Operator, ids: &mut ids::fresh };
+        grant::post(view, &mut changes, made.team, input.grant, "Opening grant", &mut occasion)?;
+    }
     changes.event(Cause::Operator, Event::InstallationCreated);
     changes.event(Cause::Operator, Event::MemberJoined { member: made.member, team: made.team });
     Ok((changes, made))

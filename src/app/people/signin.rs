@@ -103,18 +103,20 @@ pub async fn open_session(mill: &Mill, member: MemberId, agent: &str) -> Answer<
 /// Who a session cookie stands for.
 pub async fn authenticate(mill: &Mill, cookie: &str, now: Instant) -> Answer<SignedIn> {
     let (id, secret) = parse(cookie)?;
-    let view = mill.store.read()?;
-    let session: Session = view.get(&id)?.ok_or(PeopleRefusal::SignedOut)?;
-    let live = now < session.expires && now.since(session.last_seen) < IDLE && session.token == secret.hash();
-    if !live {
-        return Err(PeopleRefusal::SignedOut.into());
-    }
-    let (member, actor) = actor::load(&view, session.member)?.ok_or(PeopleRefusal::SignedOut)?;
-    drop(view);
+    let (session, member, actor) = find(mill, id, &secret, now)?;
     if now.since(session.last_seen) >= SEEN_EVERY {
         touch(mill, id).await?;
     }
     Ok(SignedIn { member, actor, session: Some(id), form_token: form_token(&secret) })
+}
+
+fn find(mill: &Mill, id: SessionId, secret: &Secret, now: Instant) -> Answer<(Session, Member, Actor)> {
+    let view = mill.store.read()?;
+    let session: Session = view.get(&id)?.ok_or(PeopleRefusal::SignedOut)?;
+    let live = now < session.expires && now.since(session.last_seen) < IDLE && session.token == secret.hash();
+    let known = if live { actor::load(&view, session.member)? } else { None };
+    let (member, actor) = known.ok_or(PeopleRefusal::SignedOut)?;
+    Ok((session, member, actor))
 }
 
 async fn touch(mill: &Mill, id: SessionId) -> Answer<()> {

@@ -50,22 +50,20 @@ fn show(mill: &Mill, who: &SignedIn, form: Typed, made: Option<String>) -> Resul
     let view = mill.store.read()?;
     let member = &who.who.member;
     let shown = crate::app::people::actor::view_of(&view, member)?;
-    let sessions: Vec<Session> =
-        view.list_via(Table::SessionsByMember, &member.id.bytes(), Order::Descending, 100)?;
-    let sessions = sessions
-        .into_iter()
-        .filter(|s| now < s.expires && now.since(s.last_seen) < signin::IDLE)
-        .map(|s| SessionRow {
+    let sessions: Vec<Session> = view.list_via(Table::SessionsByMember, &member.id.bytes(), Order::Descending, 100)?;
+    let sessions =
+        sessions.into_iter().filter(|s| now < s.expires && now.since(s.last_seen) < signin::IDLE).map(|s| SessionRow {
             this: who.who.session == Some(s.id),
             agent: if s.agent.is_empty() { "unnamed".to_owned() } else { s.agent },
             since: zone.moment(s.created, now),
             seen: zone.moment(s.last_seen, now),
         });
-    let tokens = tokens::list(&view, member.id)?.into_iter().filter(|token| now < token.expires).map(|token| TokenRow {
-        label: if token.label.is_empty() { "unnamed".to_owned() } else { token.label },
-        expires: zone.moment(token.expires, now),
-        revoke: format!("/account/tokens/{}/revoke", token.id),
-    });
+    let tokens =
+        tokens::list(&view, member.id)?.into_iter().filter(|token| now < token.expires).map(|token| TokenRow {
+            label: if token.label.is_empty() { "unnamed".to_owned() } else { token.label },
+            expires: zone.moment(token.expires, now),
+            revoke: format!("/account/tokens/{}/revoke", token.id),
+        });
     Ok(AccountPage {
         form,
         name: shown.name,
@@ -84,7 +82,11 @@ pub fn page(who: SignedIn, mill: &State<Mill>) -> Result<Html<AccountPage>, Page
 }
 
 #[post("/account/password", data = "<posted>")]
-pub async fn password(who: SignedIn, mill: &State<Mill>, posted: Posted) -> Result<Html<AccountPage>, Again<AccountPage>> {
+pub async fn password(
+    who: SignedIn,
+    mill: &State<Mill>,
+    posted: Posted,
+) -> Result<Html<AccountPage>, Again<AccountPage>> {
     match tokens::change_password(mill, &who.who, posted.secret("old_password"), posted.secret("password")).await {
         Ok(()) => {
             let mut shown = show(mill, &who, Typed::default(), None).map_err(Again::Page)?;

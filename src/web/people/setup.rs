@@ -5,7 +5,6 @@ use rocket::response::Redirect;
 use rocket::{State, get, post};
 
 use crate::app::error::AppError;
-use crate::app::fleet::local;
 use crate::app::mill::Mill;
 use crate::app::people::setup::{self, SetupInput};
 use crate::app::people::signin;
@@ -17,6 +16,11 @@ use crate::web::form::{Again, Posted};
 use crate::web::guard::{self, Visit};
 use crate::web::page::{Html, Page, Typed};
 use crate::web::site;
+
+/// What the launch found on this machine: the GPUs' names, or why there are none.
+pub struct Here {
+    pub gpus: Result<Vec<String>, String>,
+}
 
 #[derive(Template)]
 #[template(path = "people/setup.html")]
@@ -30,10 +34,10 @@ pub struct SetupPage {
     zones: Vec<String>,
 }
 
-fn show(mill: &Mill, link: &str, form: Typed) -> Result<SetupPage, PageError> {
-    let (found, missing) = match local::gpus_here() {
-        Ok(models) => (models, None),
-        Err(why) => (Vec::new(), Some(why)),
+fn show(mill: &Mill, here: &Here, link: &str, form: Typed) -> Result<SetupPage, PageError> {
+    let (found, missing) = match &here.gpus {
+        Ok(models) => (models.clone(), None),
+        Err(why) => (Vec::new(), Some(why.clone())),
     };
     let zones = jiff::tz::db().available().map(|name| name.to_string()).collect();
     Ok(SetupPage { page: site::porch(mill, "Set up")?, form, link: link.to_owned(), found, missing, zones })
@@ -50,9 +54,9 @@ fn defaults() -> Typed {
 }
 
 #[get("/setup/<link>")]
-pub fn form(_visit: Visit, mill: &State<Mill>, link: &str) -> Result<Html<SetupPage>, PageError> {
+pub fn form(_visit: Visit, mill: &State<Mill>, here: &State<Here>, link: &str) -> Result<Html<SetupPage>, PageError> {
     setup::link_works(&mill.store.read()?, &Secret::new(link))?;
-    show(mill, link, defaults()).map(Html)
+    show(mill, here, link, defaults()).map(Html)
 }
 
 #[post("/setup/<link>", data = "<posted>")]
@@ -60,10 +64,11 @@ pub async fn submit(
     visit: Visit,
     jar: &CookieJar<'_>,
     mill: &State<Mill>,
+    here: &State<Here>,
     link: &str,
     posted: Posted,
 ) -> Result<Redirect, Again<SetupPage>> {
-    let outcome = match input(&posted) {
+    let outcome = match input(&posted, here.gpus.is_ok()) {
         Ok(input) => setup::set_up(mill, Some(Secret::new(link)), input, posted.key()).await,
         Err(bad) => Err(bad.into()),
     };
@@ -74,13 +79,12 @@ pub async fn submit(
             mill.set_up_done.notify_waiters();
             Ok(Redirect::to("/?welcome"))
         }
-        Err(AppError::Refused(why)) => Err(Again::form(&why, show(mill, link, posted.refused(&why)))),
+        Err(AppError::Refused(why)) => Err(Again::form(&why, show(mill, here, link, posted.refused(&why)))),
         Err(other) => Err(other.into()),
     }
 }
 
-fn input(posted: &Posted) -> Result<SetupInput, Common> {
-    let real = local::gpus_here().is_ok();
+fn input(posted: &Posted, real: bool) -> Result<SetupInput, Common> {
     let reality = match posted.text("gpus") {
         "real" if real => Reality::Real,
         "real" => {

@@ -58,7 +58,12 @@ pub async fn submit(
 }
 
 #[post("/sign-out", data = "<_posted>")]
-pub async fn out(who: SignedIn, jar: &CookieJar<'_>, mill: &State<Mill>, _posted: Posted) -> Result<Redirect, PageError> {
+pub async fn out(
+    who: SignedIn,
+    jar: &CookieJar<'_>,
+    mill: &State<Mill>,
+    _posted: Posted,
+) -> Result<Redirect, PageError> {
     signin::sign_out(mill, &who.who).await?;
     guard::clear_cookie(jar, &who.visit);
     Ok(Redirect::to("/sign-in"))

@@ -5,7 +5,7 @@ use rocket::{State, get, post};
 
 use crate::app::error::AppError;
 use crate::app::mill::Mill;
-use crate::app::people::{invite, teams};
+use crate::app::people::{invite as invitations, teams};
 use crate::base::ids::InvitationId;
 use crate::domain::notice::{Common, Refusal};
 use crate::domain::people::member::Role;
@@ -90,8 +90,10 @@ pub async fn invite(who: SignedIn, mill: &State<Mill>, posted: Posted) -> Result
         team: posted.text("team").to_owned(),
         role: posted.text("role").to_owned(),
     };
-    match invite::invite(mill, &who.who.actor, request, posted.key()).await {
-        Ok(made) => Ok(Html(show(mill, &who, Some(posted.text("team")), Typed::default(), Some(made)).map_err(Again::Page)?)),
+    match invitations::invite(mill, &who.who.actor, request, posted.key()).await {
+        Ok(made) => {
+            Ok(Html(show(mill, &who, Some(posted.text("team")), Typed::default(), Some(made)).map_err(Again::Page)?))
+        }
         Err(AppError::Refused(why)) => Err(again(mill, &who, &posted, &why)),
         Err(other) => Err(other.into()),
     }
@@ -104,7 +106,7 @@ fn again(mill: &Mill, who: &SignedIn, posted: &Posted, why: &Refusal) -> Again<T
 #[post("/people/invitations/<id>/revoke", data = "<_posted>")]
 pub async fn revoke(who: SignedIn, mill: &State<Mill>, id: &str, _posted: Posted) -> Result<Redirect, PageError> {
     let id: InvitationId = id.parse().map_err(|_| Common::NotFound { what: "invitation" })?;
-    invite::revoke(mill, &who.who.actor, id).await?;
+    invitations::revoke(mill, &who.who.actor, id).await?;
     Ok(Redirect::to("/people"))
 }
 
