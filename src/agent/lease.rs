@@ -30,6 +30,8 @@ pub enum LeaseError {
     NoShim(String),
     #[error("the lease's shim still runs")]
     Live,
+    #[error("processes of the lease do not end although they were killed; its GPUs are not free")]
+    Leftovers,
     #[error("the home's name {0:?} is not a plain directory name")]
     HomeName(String),
     #[error(transparent)]
@@ -188,10 +190,12 @@ pub fn list(leases: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Removes what a lease that is over left on the node: control groups and its directory with the log. The home stays.
+/// What a lost lease may have left running is killed first, which blocks for up to two seconds.
 pub fn collect(dir: &Path) -> Result<(), LeaseError> {
     match inspect(dir) {
         Ok(seen) if seen.standing == Standing::Live => return Err(LeaseError::Live),
-        Ok(seen) => cgroup::remove(&seen.state.enforcement.cgroups),
+        Ok(seen) if !cgroup::clear(&seen.state.enforcement.cgroups) => return Err(LeaseError::Leftovers),
+        Ok(_) => {}
         // Without a readable state there is nothing that could run: the shim writes it before anything else.
         Err(_) => {}
     }

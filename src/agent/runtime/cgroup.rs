@@ -124,6 +124,26 @@ pub fn remove(groups: &[PathBuf]) {
     }
 }
 
+/// Kills whatever is left in groups that [`apply`] made and removes them; blocks for up to two seconds. Says whether
+/// nothing is left.
+pub fn clear(groups: &[PathBuf]) -> bool {
+    for _ in 0..40 {
+        for group in groups {
+            for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
+                if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+        remove(groups);
+        if groups.iter().all(|group| !group.exists()) {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    false
+}
+
 /// How many processes the kernel killed in these groups for lack of memory.
 pub fn out_of_memory_kills(groups: &[PathBuf]) -> u64 {
     let count = |file: PathBuf| -> u64 {

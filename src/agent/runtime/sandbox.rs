@@ -92,7 +92,18 @@ fn base(hostname: &str) -> Vec<OsString> {
     args.extend(root::words(&["--cap-drop", "ALL", "--clearenv", "--hostname", hostname]));
     let id = root::INSIDE_ID.to_string();
     args.extend(root::words(&["--uid", &id, "--gid", &id]));
+    if knows("--disable-userns") {
+        // Namespaces inside would give a workload rights over parts of the kernel that it has no use for.
+        args.push("--disable-userns".into());
+    }
     args
+}
+
+/// Whether the installed bubblewrap has an option (older ones lack some).
+fn knows(option: &str) -> bool {
+    let Some(bwrap) = find("bwrap") else { return false };
+    let help = Command::new(bwrap).arg("--help").stdin(Stdio::null()).output();
+    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(option))
 }
 
 /// The outer layer, as far as there is one.

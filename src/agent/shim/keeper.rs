@@ -240,10 +240,13 @@ impl Keeper {
             ("SHELL", "/bin/bash"),
             ("PATH", path),
             ("LANG", "C.UTF-8"),
-            ("LD_LIBRARY_PATH", "/usr/local/nvidia/lib64:/usr/local/nvidia/lib"),
             ("GRISTMILL_NOTICE", root::NOTICE),
         ];
         let mut env: BTreeMap<String, String> = ours.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        if Path::new("/usr/local/nvidia").exists() {
+            let libraries = "/usr/local/nvidia/lib64:/usr/local/nvidia/lib";
+            env.insert("LD_LIBRARY_PATH".to_owned(), libraries.to_owned());
+        }
         env.extend(self.spec.env.clone());
         // These are facts and not wishes: the member's own variables cannot change them.
         let end = self.course.deadline().end.as_seconds();
