@@ -4,9 +4,13 @@ pub mod balance;
 pub mod document;
 pub mod grant;
 pub mod hold;
+pub mod invoices;
 pub mod ledger;
 pub mod paper;
 pub mod price;
+pub mod print;
+pub mod rates;
+pub mod statement;
 pub mod verify;
 
 #[cfg(test)]

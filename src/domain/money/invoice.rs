@@ -96,9 +96,14 @@ pub struct Line {
 impl Line {
     /// GPU hours with three decimals, rounded half up.
     pub fn gpu_hours(&self) -> String {
-        let thousandths = (i128::from(self.gpu_seconds) * 2000 + 3600) / 7200;
-        format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+        gpu_hours(self.gpu_seconds)
     }
+}
+
+/// GPU hours with three decimals, rounded half up.
+pub fn gpu_hours(gpu_seconds: i64) -> String {
+    let thousandths = (i128::from(gpu_seconds) * 2000 + 3600) / 7200;
+    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
 }
 
 impl Document {
