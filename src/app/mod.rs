@@ -8,5 +8,6 @@ pub mod ids;
 pub mod mail;
 pub mod mill;
 pub mod money;
+pub mod outbox;
 pub mod people;
 pub mod trust;

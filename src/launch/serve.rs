@@ -11,12 +11,12 @@ use crate::app::error::AppError;
 use crate::app::fleet::hub::Hub;
 use crate::app::fleet::orders::NoOrders;
 use crate::app::fleet::{Fleet, authority, watch as fleet_watch};
-use crate::app::ids;
 use crate::app::mill::Mill;
 use crate::app::people::setup as people_setup;
 use crate::app::trust::files::PemError;
 use crate::app::trust::seal::{Seal, SealError};
 use crate::app::trust::{self, Root};
+use crate::app::{ids, outbox};
 use crate::base::secret::Secret;
 use crate::config::ServeSettings;
 use crate::edge::{self, EdgeSettings, Limits};
@@ -81,6 +81,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 
     let fleet = Fleet { mill: mill.clone(), root, orders: Arc::new(NoOrders) };
     let gateway = gateway::start(fleet.clone(), settings.gateway).await?;
+    let posting = tokio::spawn(outbox::run(mill.clone()));
     let watching = fleet_watch::start(&fleet)?;
     let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
@@ -94,6 +95,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     tracing::info!("stopping; workloads and this machine's agent go on");
     let _ = stop.send(true);
     drop(watching);
+    posting.abort();
     let _ = door.await;
     console_stop.notify();
     if let Err(problem) = gateway.stop().await {

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::error::Answer;
 use crate::app::ids;
+use crate::app::mail::letter::{self, Letter};
 use crate::app::mill::Mill;
+use crate::app::people::notices::Post;
 use crate::app::people::{actor, notices, setup};
-use crate::app::trust::seal::Seal;
-use crate::base::ids::{InvitationId, MemberId, TeamId};
+use crate::base::ids::{InvitationId, MemberId, NoticeId, TeamId};
 use crate::base::secret::{Secret, SecretHash};
 use crate::base::text::{Email, Name};
 use crate::base::window::{Instant, Span};
@@ -57,9 +58,10 @@ pub async fn invite(
     }
     let secret = Secret::from_bytes(&ids::random_256());
     let id = InvitationId::from_u128(ids::fresh());
-    let link = mill.url(&format!("/join/{id}.{}", secret.expose()));
+    let path = format!("/join/{id}.{}", secret.expose());
+    let link = mill.url(&path);
     let command = Command::new(Cause::Member(who.member)).maybe_keyed(key, &("invite", &email, team.id, role));
-    let (inviter, token, mail_link, seal) = (who.member, secret.hash(), link.clone(), mill.seal.clone());
+    let (inviter, token, mill_then) = (who.member, secret.hash(), mill.clone());
     let decide = move |view: &View<'_>, now: Instant| {
         let offer = Invitation {
             id,
@@ -71,7 +73,7 @@ pub async fn invite(
             expires: now.plus(VALID),
             state: InvitationState::Open,
         };
-        decide_invite(view, &team, &offer, &seal, &mail_link)
+        decide_invite(view, &team, &offer, mill_then.post(), &path)
     };
     let mut made: InvitationView = mill.store.write(command, decide).await?;
     // A replayed request gets the stored answer, whose link was never stored: only the first answer carries one.
@@ -84,8 +86,8 @@ fn decide_invite(
     view: &impl Read,
     team: &Team,
     offer: &Invitation,
-    seal: &Seal,
-    link: &str,
+    post: Post<'_>,
+    path: &str,
 ) -> Result<(Changes, InvitationView), Reject> {
     let known: Option<Member> = view.via(Table::MembersByEmail, &offer.email.as_str())?;
     if let Some(member) = known
@@ -96,7 +98,15 @@ fn decide_invite(
     let mut changes = Changes::new();
     changes.put(offer).index(Table::InvitationsByTeam, &(team.id, offer.id), &offer.id);
     let inviter = view.must::<Member>(&offer.invited_by)?;
-    let mailed = notices::mail_invitation(view, &mut changes, seal, offer, (&team.name, &inviter.name), link)?;
+    let letter = Letter::Invitation(letter::Invitation {
+        inviter: inviter.name.as_str().into(),
+        team: team.name.as_str().into(),
+        role: actor::role_word(offer.role).into(),
+        expires: format!("{} days from now", VALID.as_seconds() / 86_400).into(),
+        path: path.to_owned(),
+    });
+    let id = NoticeId::from_u128(ids::fresh());
+    let mailed = notices::queue(view, &mut changes, post, id, ("", &offer.email), &letter)?;
     changes.event(Cause::Member(offer.invited_by), Event::MemberInvited { invitation: offer.id, team: team.id });
     Ok((changes, shown(offer, mailed)))
 }

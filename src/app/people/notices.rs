@@ -1,15 +1,22 @@
 //! Telling people: a notice on the page always, and a mail beside it where mail is set up; both are written in the
 //! transaction of what they tell. It refuses to send anything itself; the outbox does, after the commit.
+use serde::{Deserialize, Serialize};
+
 use crate::app::error::Answer;
 use crate::app::ids;
+use crate::app::mail;
+use crate::app::mail::letter::{Letter, Problem};
 use crate::app::mill::Mill;
+use crate::app::people::setup;
 use crate::app::trust::seal::Seal;
 use crate::base::ids::{MemberId, NoticeId};
-use crate::base::text::{Email, Name};
+use crate::base::text::Email;
 use crate::base::window::Instant;
 use crate::domain::event::{Cause, Event};
-use crate::domain::people::member::{Invitation, Member, Notice};
+use crate::domain::notice::Sentence;
+use crate::domain::people::member::{Member, Notice};
 use crate::store::changes::Changes;
+use crate::store::people::OutboxMail;
 use crate::store::read::{Order, Read, StoreError};
 use crate::store::record::Key as _;
 use crate::store::{Command, Reject, View};
@@ -25,66 +32,84 @@ pub struct Telling {
     pub text: String,
     /// Path on this server.
     pub link: Option<String>,
+    /// How the mail says it; without one it says what the notice says.
+    pub letter: Option<Letter>,
 }
 
-/// Writes a notice, and a mail where mail is set up. `base_url` makes the mail's link absolute.
+/// What is needed to queue a mail.
+#[derive(Clone, Copy)]
+pub struct Post<'a> {
+    pub seal: &'a Seal,
+    /// Makes the mail's links absolute.
+    pub public_url: &'a str,
+}
+
+impl Mill {
+    /// What is needed to queue a mail.
+    pub fn post(&self) -> Post<'_> {
+        Post { seal: &self.seal, public_url: &self.public_url }
+    }
+}
+
+/// Writes a notice, and a mail where mail is set up.
 pub fn tell(
     view: &impl Read,
     changes: &mut Changes,
-    seal: &Seal,
-    base_url: &str,
+    post: Post<'_>,
     telling: Telling,
     now: Instant,
 ) -> Result<(), Reject> {
     let id = NoticeId::from_u128(ids::fresh());
     let member: Member = view.must(&telling.member)?;
-    let Telling { subject, text, link, .. } = telling;
-    let kind = Kind::Notice {
-        name: member.name.to_string(),
-        subject: subject.clone(),
-        text: text.clone(),
-        link: link.as_ref().map(|path| format!("{base_url}{path}")),
-    };
-    queue(view, changes, seal, id, &member.email, &kind)?;
+    let Telling { subject, text, link, letter, .. } = telling;
+    let letter = letter.unwrap_or_else(|| {
+        let said = Sentence::new(text.clone(), "", "");
+        Letter::Problem(Problem::new(&subject, &said, link.clone().unwrap_or_else(|| "/notices".to_owned())))
+    });
+    queue(view, changes, post, id, (member.name.as_str(), &member.email), &letter)?;
     changes.put(&Notice { id, member: member.id, at: now, subject, text, link, read: false });
     changes.event(Cause::Mill, Event::NoticeSent { notice: id, member: member.id });
     Ok(())
 }
 
-/// Queues the mail of an invitation; `false` where mail is not set up and the link has to be passed on by hand.
-pub fn mail_invitation(
+/// Queues a mail to one address; `false` where mail is not set up, and whatever it says has to be passed on otherwise.
+pub fn queue(
     view: &impl Read,
     changes: &mut Changes,
-    seal: &Seal,
-    offer: &Invitation,
-    names: (&Name, &Name),
-    link: &str,
-) -> Result<bool, Reject> {
-    let kind = Kind::Invitation {
-        team: names.0.to_string(),
-        invited_by: names.1.to_string(),
-        link: link.to_owned(),
-        valid_days: super::invite::VALID.as_seconds() / 86_400,
-    };
-    queue(view, changes, seal, NoticeId::from_u128(ids::fresh()), &offer.email, &kind)
-}
-
-fn queue(
-    view: &impl Read,
-    changes: &mut Changes,
-    seal: &Seal,
+    post: Post<'_>,
     id: NoticeId,
-    to: &Email,
-    kind: &Kind,
+    to: (&str, &Email),
+    letter: &Letter,
 ) -> Result<bool, Reject> {
-    let _ = (view, changes, seal, id, to, kind);
-    Ok(false)
+    let Some(installed) = setup::installation(view)?.filter(|installed| installed.smtp.is_some()) else {
+        return Ok(false);
+    };
+    let house = mail::House {
+        organisation: (&installed.organisation.as_str()).into(),
+        public_url: post.public_url.to_owned(),
+        simulated: installed.simulated(),
+    };
+    let Ok(rendered) = mail::render(letter, &house) else { return Ok(false) };
+    let queued =
+        QueuedMail { name: to.0.to_owned(), subject: rendered.subject, text: rendered.text, html: rendered.html };
+    let json = serde_json::to_vec(&queued).expect("a mail is plain text and always serialises");
+    // A queued mail may hold a one-time link: it lies sealed until it is sent.
+    let Ok(sealed) = post.seal.seal(PURPOSE, &json) else { return Ok(false) };
+    let not_before = Instant::from_millis(0);
+    changes.put(&OutboxMail { id, to: to.1.clone(), sealed: sealed.into(), attempts: 0, not_before });
+    Ok(true)
 }
 
-#[expect(dead_code, reason = "read by the mail renderer")]
-enum Kind {
-    Notice { name: String, subject: String, text: String, link: Option<String> },
-    Invitation { team: String, invited_by: String, link: String, valid_days: i64 },
+/// What queued mails are sealed for.
+pub const PURPOSE: &str = "queued mail";
+
+/// A mail as it waits, before sealing.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QueuedMail {
+    pub name: String,
+    pub subject: String,
+    pub text: String,
+    pub html: String,
 }
 
 /// A member's notices, newest first.

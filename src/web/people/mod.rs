@@ -2,7 +2,7 @@
 pub mod account;
 pub mod join;
 pub mod notices;
-// pub mod settings;
+pub mod settings;
 pub mod setup;
 pub mod signin;
 pub mod team;
@@ -29,6 +29,7 @@ pub fn routes() -> Vec<Route> {
         account::end_others,
         notices::page,
         notices::read,
-        // settings::page,
+        settings::page,
+        settings::mail,
     ]
 }

@@ -92,13 +92,15 @@ fn input(posted: &Posted) -> Result<MailInput, Common> {
 pub async fn mail(who: Admin, mill: &State<Mill>, posted: Posted) -> Result<Html<SettingsPage>, Again<SettingsPage>> {
     let actor = &who.0.who.actor;
     let done = match posted.text("action") {
-        "off" => outbox::set_mail(mill, actor, None).await.map(|()| "Mail is off. Everything is still on the pages.".to_owned()),
+        "off" => outbox::set_mail(mill, actor, None)
+            .await
+            .map(|()| "Mail is off. Everything is still on the pages.".to_owned()),
         action => match input(&posted) {
             Err(bad) => Err(bad.into()),
             Ok(input) => match outbox::set_mail(mill, actor, Some(input)).await {
-                Ok(()) if action == "test" => {
-                    outbox::send_test(mill, actor).await.map(|to| format!("Kept. The mail server took a test mail to {to}."))
-                }
+                Ok(()) if action == "test" => outbox::send_test(mill, actor)
+                    .await
+                    .map(|to| format!("Kept. The mail server took a test mail to {to}.")),
                 other => other.map(|()| "The mail settings are kept.".to_owned()),
             },
         },
