@@ -2,6 +2,7 @@
 //! loopback and the link-local range where clouds keep their metadata; nothing can be reached from outside.
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -73,16 +74,17 @@ impl Network {
 }
 
 /// Joins a network to the namespace of `pid`, which must be held at its start so that it finds the network up.
-pub async fn start(pid: u32) -> Result<Network, NoNetwork> {
+/// `member` is the number and group to run under when this process is root.
+pub async fn start(pid: u32, member: Option<(u32, u32)>) -> Result<Network, NoNetwork> {
     let tool = tool().ok_or(NoNetwork::NoTool)?;
     let failed = |cause| NoNetwork::Start { tool: tool.name(), cause };
     let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net")).map_err(failed)?;
-    let owner = if rustix::process::geteuid().is_root() { None } else { Some(owner(&namespace).map_err(failed)?) };
+    let owner = owner(&namespace).map_err(failed)?;
     let network = match tool {
-        Tool::Slirp => slirp(pid, owner.as_ref()).await?,
-        Tool::Pasta => pasta(pid).await?,
+        Tool::Slirp => slirp(pid, member.is_none().then_some(&owner)).await?,
+        Tool::Pasta => pasta(pid, &owner, member).await?,
     };
-    block_metadata(pid, owner.as_ref());
+    block_metadata(pid, member.is_none().then_some(&owner));
     Ok(network)
 }
 
@@ -93,12 +95,14 @@ async fn slirp(pid: u32, owner: Option<&OwnedFd>) -> Result<Network, NoNetwork> 
     let (ready, ready_inside) = io::pipe().map_err(failed)?;
     let (exit_inside, exit) = io::pipe().map_err(failed)?;
     let mut command = Command::new(find("slirp4netns").ok_or(NoNetwork::NoTool)?);
-    command.args(["--configure", "--disable-host-loopback", "--mtu=65520", "--enable-sandbox", "--enable-seccomp"]);
+    command.args(["--configure", "--disable-host-loopback", "--mtu=65520", "--enable-seccomp"]);
     command.arg(format!("--ready-fd={}", inherit(&ready_inside).map_err(failed)?));
     command.arg(format!("--exit-fd={}", inherit(&exit_inside).map_err(failed)?));
-    if let Some(owner) = owner {
-        command.arg(format!("--userns-path=/proc/self/fd/{}", inherit(owner).map_err(failed)?));
-    }
+    match owner {
+        // Its own sandbox needs group 0 of that user namespace, which bubblewrap does not map.
+        Some(owner) => command.arg(format!("--userns-path=/proc/self/fd/{}", inherit(owner).map_err(failed)?)),
+        None => command.arg("--enable-sandbox"),
+    };
     command.arg("--netns-type=path").arg(format!("/proc/{pid}/ns/net")).arg("tap0");
     let process = launch(command).map_err(failed)?;
     drop((ready_inside, exit_inside));
@@ -110,13 +114,18 @@ async fn slirp(pid: u32, owner: Option<&OwnedFd>) -> Result<Network, NoNetwork> 
     }
 }
 
-/// pasta goes to the background by itself once the network is up; kept in the foreground here it is watched by its device.
-async fn pasta(pid: u32) -> Result<Network, NoNetwork> {
+/// pasta refuses to run as root and becomes nobody, who may not enter the namespaces: it is started as their owner. It
+/// says nothing when the network is up, so its device is looked for.
+async fn pasta(pid: u32, owner: &OwnedFd, member: Option<(u32, u32)>) -> Result<Network, NoNetwork> {
     let failed = |cause| NoNetwork::Start { tool: "pasta", cause };
     let mut command = Command::new(find("pasta").ok_or(NoNetwork::NoTool)?);
     command.args(["--foreground", "--quiet", "--config-net", "--no-map-gw", "--dns-forward", SLIRP_DNS]);
     command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none", "--ns-ifname", "tap0"]);
-    command.arg(pid.to_string());
+    command.args(["--netns", &format!("/proc/{pid}/ns/net")]);
+    command.arg(format!("--userns=/proc/self/fd/{}", inherit(owner).map_err(failed)?));
+    if let Some((uid, gid)) = member {
+        command.uid(uid).gid(gid);
+    }
     let process = launch(command).map_err(failed)?;
     let network = Network { tool: Tool::Pasta, process, _exit: None };
     for _ in 0..100 {

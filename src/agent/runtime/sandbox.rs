@@ -186,7 +186,7 @@ async fn launch(spec: &LeaseSpec, dir: &Path, stage: &Stage, inside: Vec<OsStrin
         lacking: limits.lacking,
         cgroups: limits.groups,
     };
-    let network = match network::start(first).await {
+    let network = match network::start(first, owner(spec)).await {
         Ok(network) => {
             enforcement.network = Some(network.tool.name().to_owned());
             Some(network)
