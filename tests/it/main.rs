@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod edge;
 mod mail;
+mod money;
 mod paper;
 mod sandbox;
 mod smtp_sink;

@@ -5,6 +5,7 @@ pub mod document;
 pub mod grant;
 pub mod hold;
 pub mod invoices;
+pub mod journal;
 pub mod ledger;
 pub mod paper;
 pub mod price;

@@ -6,11 +6,12 @@ mod holds;
 
 use std::ops::Bound;
 
-use super::Reject;
 use crate::base::ids::{DocumentId, HoldId, TransferId};
 use crate::domain::money::account::Account;
 use crate::store::read::{Order, Read, StoreError};
 use crate::store::tables::Table;
+use crate::store::verify::Check;
+use crate::store::view::Snapshot;
 
 /// What does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,11 +52,21 @@ pub enum Breach {
     Rounding { account: Account },
 }
 
+/// The checks that money answers for.
+pub fn checks() -> Vec<Check> {
+    vec![Check { name: "ledger", run: ledger }]
+}
+
+fn ledger(snapshot: &Snapshot) -> Result<Vec<String>, StoreError> {
+    let (_, breaches) = recompute(snapshot)?;
+    Ok(breaches.iter().map(ToString::to_string).collect())
+}
+
 /// What was looked at, with counts.
 pub type Counts = Vec<(&'static str, u64)>;
 
 /// Recomputes everything. An error means that it could not be read at all.
-pub fn recompute(view: &impl Read) -> Result<(Counts, Vec<Breach>), Reject> {
+pub fn recompute(view: &impl Read) -> Result<(Counts, Vec<Breach>), StoreError> {
     let mut breaches = Vec::new();
     let books = books::fold(view, &mut breaches)?;
     let holds = holds::check(view, &books, &mut breaches)?;
@@ -74,8 +85,8 @@ pub fn recompute(view: &impl Read) -> Result<(Counts, Vec<Breach>), Reject> {
 fn each(
     view: &impl Read,
     table: Table,
-    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Reject>,
-) -> Result<(), Reject> {
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     const PAGE: usize = 4096;
     let mut from = Bound::Unbounded;
     loop {

@@ -2,14 +2,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Breach, each};
-use crate::app::money::Reject;
 use crate::base::credits::Credits;
 use crate::base::ids::{DocumentId, HoldId, TeamId, TransferId};
 use crate::domain::money::account::{Account, AccountRow, Entry};
 use crate::domain::money::table::{Kind, Side};
 use crate::domain::money::transfer::{LedgerHead, Link, Transfer};
 use crate::store::money::LEDGER_HEAD;
-use crate::store::read::Read;
+use crate::store::read::{Read, StoreError};
 use crate::store::record::{Key as _, Record};
 use crate::store::tables::Table;
 
@@ -42,12 +41,12 @@ pub struct DocumentSums {
 }
 
 /// Walks the chain once.
-pub fn fold(view: &impl Read, breaches: &mut Vec<Breach>) -> Result<Books, Reject> {
+pub fn fold(view: &impl Read, breaches: &mut Vec<Breach>) -> Result<Books, StoreError> {
     let mut books = Books::default();
     let mut head = LedgerHead::default();
     let mut seen = BTreeSet::new();
     each(view, Table::Chain, |_, value| {
-        let link = Link::decode(value).map_err(crate::store::read::StoreError::from)?;
+        let link = Link::decode(value).map_err(StoreError::from)?;
         if link.sequence != head.sequence + 1 {
             breaches.push(Breach::ChainGap { expected: head.sequence + 1, found: link.sequence });
         }
@@ -76,7 +75,7 @@ pub fn fold(view: &impl Read, breaches: &mut Vec<Breach>) -> Result<Books, Rejec
 }
 
 impl Books {
-    fn book(&mut self, view: &impl Read, transfer: &Transfer, breaches: &mut Vec<Breach>) -> Result<(), Reject> {
+    fn book(&mut self, view: &impl Read, transfer: &Transfer, breaches: &mut Vec<Breach>) -> Result<(), StoreError> {
         self.transfers += 1;
         let row = transfer.kind.row();
         let zero_is_fine = transfer.kind.is_delivery();
@@ -127,7 +126,7 @@ impl Books {
         }
     }
 
-    fn compare(&self, view: &impl Read, linked: u64, breaches: &mut Vec<Breach>) -> Result<(), Reject> {
+    fn compare(&self, view: &impl Read, linked: u64, breaches: &mut Vec<Breach>) -> Result<(), StoreError> {
         let mut transfers = 0;
         each(view, Table::Transfers, |_, _| {
             transfers += 1;
@@ -147,7 +146,7 @@ impl Books {
         let mut stored = 0;
         each(view, Table::Accounts, |_, value| {
             stored += 1;
-            let row = AccountRow::decode(value).map_err(crate::store::read::StoreError::from)?;
+            let row = AccountRow::decode(value).map_err(StoreError::from)?;
             if self.accounts.get(&row.account) != Some(&row) {
                 breaches.push(Breach::AccountTotals { account: row.account });
             }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::books::Books;
 use super::{Breach, each, transfer_id};
-use crate::app::money::Reject;
 use crate::base::credits::Credits;
 use crate::base::ids::{DocumentId, TeamId, TransferId};
 use crate::base::secret::{hex, sha256};
@@ -15,7 +14,7 @@ use crate::store::record::{Key as _, Record};
 use crate::store::tables::Table;
 
 /// Answers how many documents there are.
-pub fn check(view: &impl Read, books: &Books, breaches: &mut Vec<Breach>) -> Result<u64, Reject> {
+pub fn check(view: &impl Read, books: &Books, breaches: &mut Vec<Breach>) -> Result<u64, StoreError> {
     let listed = listed(view, books, breaches)?;
     let mut count = 0;
     let mut numbers: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
@@ -58,7 +57,7 @@ fn listed(
     view: &impl Read,
     books: &Books,
     breaches: &mut Vec<Breach>,
-) -> Result<BTreeMap<DocumentId, Vec<TransferId>>, Reject> {
+) -> Result<BTreeMap<DocumentId, Vec<TransferId>>, StoreError> {
     let mut on: BTreeMap<DocumentId, Vec<TransferId>> = BTreeMap::new();
     let mut times: BTreeMap<TransferId, u32> = BTreeMap::new();
     each(view, Table::Billed, |key, value| {
@@ -85,7 +84,7 @@ fn one(
     document: &Document,
     listed: Option<&Vec<TransferId>>,
     breach: &mut impl FnMut(&'static str),
-) -> Result<(), Reject> {
+) -> Result<(), StoreError> {
     let micros = |amount: Credits| i128::from(amount.micros());
     let lines: i128 = document.lines.iter().map(|line| micros(line.amount)).sum();
     if lines + micros(document.carried) != micros(document.total) {
@@ -130,7 +129,7 @@ fn gapless(
     view: &impl Read,
     numbers: &BTreeMap<String, BTreeSet<u32>>,
     breaches: &mut Vec<Breach>,
-) -> Result<(), Reject> {
+) -> Result<(), StoreError> {
     let mut stored = BTreeSet::new();
     each(view, Table::Series, |_, value| {
         let series = Series::decode(value).map_err(StoreError::from)?;

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 
 use super::books::{Books, HoldSums};
 use super::{Breach, each};
-use crate::app::money::Reject;
 use crate::base::credits::Credits;
 use crate::base::ids::HoldId;
 use crate::domain::bookings::booking::Booking;
@@ -14,7 +13,7 @@ use crate::store::record::{Key as _, Record};
 use crate::store::tables::Table;
 
 /// Answers how many holds there are.
-pub fn check(view: &impl Read, books: &Books, breaches: &mut Vec<Breach>) -> Result<u64, Reject> {
+pub fn check(view: &impl Read, books: &Books, breaches: &mut Vec<Breach>) -> Result<u64, StoreError> {
     let mut count = 0;
     let mut known: BTreeMap<HoldId, ()> = BTreeMap::new();
     let mut outstanding: BTreeMap<Account, i128> = BTreeMap::new();
