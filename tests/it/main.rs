@@ -5,6 +5,7 @@ mod edge;
 mod mail;
 mod money;
 mod paper;
+mod people;
 mod sandbox;
 mod smtp_sink;
 mod store_backup;
