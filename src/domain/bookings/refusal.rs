@@ -108,7 +108,7 @@ impl From<Why> for BookingRefusal {
 }
 
 impl Why {
-    pub fn told_in(self, zone: &TimeZone) -> BookingRefusal {
+    pub fn into_refusal(self, zone: &TimeZone) -> BookingRefusal {
         BookingRefusal { why: self, zone: zone.clone() }
     }
 

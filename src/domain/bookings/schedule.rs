@@ -3,8 +3,8 @@
 use super::booking::{Booking, BookingState};
 use crate::base::window::{Instant, Span};
 
-/// Leases are sent to their node this long before they start, so that it can prepare.
-pub const LEAD: Span = Span::from_minutes(2);
+/// Leases are sent to their node this long before they start, so that they start even when the mill is away by then.
+pub const LEAD: Span = Span::from_hours(24);
 /// A booking that is not handed over this long after its start has failed.
 pub const START_LIMIT: Span = Span::from_minutes(5);
 /// Being later than this is explained.

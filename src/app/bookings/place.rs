@@ -1,0 +1,181 @@
+//! Quote and book. A quote promises nothing; booking places and holds the money in one transaction, and re-plans inside it
+//! when somebody was faster. It refuses to book on a plan that no longer holds.
+use super::ask::{self, Wanted};
+use super::supply::{NodeFacts, Supply};
+use super::{House, leases, plan, show, with_occasion};
+use crate::app::error::Answer;
+use crate::app::ids;
+use crate::app::mill::Mill;
+use crate::app::money::hold::{self, Reserve};
+use crate::app::money::{balance, price};
+use crate::base::ids::BookingId;
+use crate::base::window::{Instant, Span, Window};
+use crate::domain::bookings::booking::{Ask, Booking, BookingState, When};
+use crate::domain::bookings::calendar::Calendar;
+use crate::domain::bookings::search::Placement;
+use crate::domain::event::{Cause, Event};
+use crate::domain::fleet::node::{Node, NodeState, Service, Unit};
+use crate::domain::money::refusal::MoneyRefusal;
+use crate::domain::people::rights::Actor;
+use crate::store::changes::Changes;
+use crate::store::command::digest;
+use crate::store::read::{Read, StoreError};
+use crate::store::{Command, IdempotencyKey, Reject, View, answers};
+use crate::wire::api::bookings::{BookRequest, BookingView, QuoteView};
+
+/// A plan older than this has a start in the past; it is made anew.
+const STALE: Span = Span::from_seconds(2);
+
+/// What it would be and cost, as of now. Promises nothing.
+pub fn quote(mill: &Mill, actor: &Actor, request: &BookRequest, now: Instant) -> Answer<QuoteView> {
+    let view = mill.store.read()?;
+    let house = House::read(&view)?;
+    let Wanted { team, ask } = ask::read(&view, actor, request, now, &house.zone)?;
+    let supply = Supply::read(&view, now)?;
+    let placement = plan::choose(&supply, view.calendar(), &ask, now, &house.zone)?;
+    let node = facts(&supply, &placement)?;
+    let pin = price::pin(&view, &placement.model)?;
+    let price = price::price(&pin, ask.gpus, placement.window)?;
+    let balance = balance::balance(&view, team.id)?.available;
+    let after = balance.checked_sub(price).map_err(MoneyRefusal::from)?;
+    Ok(QuoteView {
+        team: team.id,
+        team_name: team.name.to_string(),
+        gpus: ask.gpus,
+        start: placement.window.start().into(),
+        end: placement.window.end().into(),
+        duration_seconds: placement.window.span().as_seconds(),
+        lines: price::quote_lines(&pin, ask.gpus, placement.window)?,
+        price: price.into(),
+        balance: balance.into(),
+        balance_after: after.into(),
+        share: node.share(ask.gpus),
+        node: placement.node,
+        node_name: node.name.clone(),
+        model: placement.model,
+    })
+}
+
+/// Places a booking and holds its price, or refuses with the nearest slot that works.
+pub async fn book(
+    mill: &Mill,
+    actor: &Actor,
+    request: BookRequest,
+    key: Option<IdempotencyKey>,
+    now: Instant,
+) -> Answer<BookingView> {
+    let cause = Cause::Member(actor.member);
+    let mut command = Command::new(cause);
+    if let Some(key) = key {
+        command = command.keyed(key, digest(&("book", &request)));
+    }
+    let proposal = propose(mill, actor, &request, &command, now)?;
+    let owner = actor.clone();
+    let id = mill.store.write(command, move |view, now| decide(view, &owner, &request, proposal.as_ref(), now)).await?;
+    show::show(mill, actor, id, now)
+}
+
+/// A plan made on a snapshot. A request that was answered before needs none.
+fn propose(
+    mill: &Mill,
+    actor: &Actor,
+    request: &BookRequest,
+    command: &Command,
+    now: Instant,
+) -> Answer<Option<(Placement, NodeFacts)>> {
+    let view = mill.store.read()?;
+    if answers::given(&view, command)? {
+        return Ok(None);
+    }
+    let house = House::read(&view)?;
+    let wanted = ask::read(&view, actor, request, now, &house.zone)?;
+    let supply = Supply::read(&view, now)?;
+    let placement = plan::choose(&supply, view.calendar(), &wanted.ask, now, &house.zone)?;
+    let facts = facts(&supply, &placement)?.clone();
+    Ok(Some((placement, facts)))
+}
+
+fn facts<'a>(supply: &'a Supply, placement: &Placement) -> Result<&'a NodeFacts, StoreError> {
+    supply.nodes.get(&placement.node).ok_or(StoreError::Missing { table: "nodes" })
+}
+
+fn decide(
+    view: &View<'_>,
+    actor: &Actor,
+    request: &BookRequest,
+    proposal: Option<&(Placement, NodeFacts)>,
+    now: Instant,
+) -> Result<(Changes, BookingId), Reject> {
+    let house = House::read(view)?;
+    let Wanted { team, ask } = ask::read(view, actor, request, now, &house.zone)?;
+    let (placement, node) = match proposal {
+        Some((placement, node)) if holds(view, view.calendar(), placement, now)? => (placement.clone(), node.clone()),
+        _ => {
+            let supply = Supply::read(view, now)?;
+            let placement = plan::choose(&supply, view.calendar(), &ask, now, &house.zone)?;
+            let node = facts(&supply, &placement)?.clone();
+            (placement, node)
+        }
+    };
+    let cause = Cause::Member(actor.member);
+    let mut changes = Changes::new();
+    let booking = BookingId::from_u128(ids::fresh());
+    let pin = price::pin(view, &placement.model)?;
+    let reserve = Reserve {
+        booking,
+        team: team.id,
+        window: placement.window,
+        gpus: ask.gpus,
+        pin: &pin,
+        zone: &house.zone,
+        mode: house.installation.mode,
+    };
+    let held = with_occasion(now, cause, |o| hold::place(view, &mut changes, reserve, o))?;
+    let lease = leases::grant(&mut changes, cause, booking, &placement, &node, 1);
+    changes.event(cause, Event::BookingPlaced { booking, team: team.id, window: placement.window });
+    let booking = Booking {
+        id: booking,
+        team: team.id,
+        member: actor.member,
+        ask: settled(ask, placement.window),
+        window: placement.window,
+        share: lease.share,
+        held,
+        rate: pin,
+        leases: vec![lease.id],
+        attempt: 1,
+        state: BookingState::Booked,
+        created: now,
+        warned: Vec::new(),
+        due: None,
+    };
+    let booking = house.put(&mut changes, None, booking, now);
+    Ok((changes, booking.id))
+}
+
+/// What was asked for stays as it was asked, but a start that lay a moment back is the one that was promised.
+fn settled(mut ask: Ask, promised: Window) -> Ask {
+    if let When::At { window } = &mut ask.when {
+        *window = promised;
+    }
+    ask
+}
+
+/// Whether a plan still holds: its units are free and in service, its node is admitted, its start is not past.
+fn holds(view: &impl Read, calendar: &Calendar, plan: &Placement, now: Instant) -> Result<bool, StoreError> {
+    let until = plan.window.end().plus(plan.turnaround);
+    let Ok(occupied) = Window::new(plan.window.start(), until) else { return Ok(false) };
+    if plan.window.start() < now.minus(STALE) || !plan.units.iter().all(|&unit| calendar.free(unit, occupied)) {
+        return Ok(false);
+    }
+    let node = view.get::<Node>(&plan.node)?;
+    if !node.is_some_and(|node| matches!(node.state, NodeState::Admitted { .. })) {
+        return Ok(false);
+    }
+    for unit in &plan.units {
+        if !view.get::<Unit>(unit)?.is_some_and(|unit| unit.service == Service::In) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
