@@ -21,7 +21,7 @@ use jiff::tz::TimeZone;
 use crate::app::ids;
 use crate::app::mill::Mill;
 use crate::app::money::Occasion;
-use crate::app::people::notices::{self, Telling};
+use crate::app::people::notices::{self, Post, Telling};
 use crate::app::trust::seal::Seal;
 use crate::base::ids::BookingId;
 use crate::base::window::{Instant, Span, Window};
@@ -63,8 +63,9 @@ impl Voice {
         (subject, text): (String, String),
         now: Instant,
     ) -> Result<(), Reject> {
-        let telling = Telling { member: booking.member, subject, text, link: Some(path(booking.id)) };
-        notices::tell(view, changes, &self.seal, &self.url, telling, now)
+        let telling = Telling { member: booking.member, subject, text, link: Some(path(booking.id)), letter: None };
+        let post = Post { seal: &self.seal, public_url: &self.url };
+        notices::tell(view, changes, post, telling, now)
     }
 }
 
