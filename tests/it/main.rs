@@ -6,6 +6,7 @@ mod mail;
 mod money;
 mod paper;
 mod people;
+mod rules;
 mod sandbox;
 mod smtp_sink;
 mod store_backup;
