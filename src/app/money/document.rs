@@ -242,14 +242,20 @@ fn next_number(view: &impl Read, simulated: bool, year: i16) -> Result<Series, R
     Ok(Series { series: name, last: last + 1 })
 }
 
+/// What a line is called: the booking's title, and what was booked.
 fn titles(view: &impl Read, deliveries: &[Transfer]) -> Result<BTreeMap<BookingId, String>, Reject> {
     let mut titles = BTreeMap::new();
     for id in deliveries.iter().filter_map(|transfer| transfer.about.booking) {
-        if let std::collections::btree_map::Entry::Vacant(slot) = titles.entry(id) {
-            let title = view.get::<Booking>(&id)?.map(|booking| booking.ask.title);
-            let title = title.map(|title| text::without_control(&title)).filter(|title| !title.trim().is_empty());
-            slot.insert(title.unwrap_or_else(|| format!("Booking {}", id.short())));
-        }
+        let std::collections::btree_map::Entry::Vacant(slot) = titles.entry(id) else { continue };
+        let title = match view.get::<Booking>(&id)? {
+            Some(booking) => {
+                let title = text::without_control(&booking.ask.title);
+                let title = if title.trim().is_empty() { "Booking" } else { title.trim() };
+                format!("{title}, {} × {}", booking.ask.gpus, booking.rate.model)
+            }
+            None => format!("Booking {}", id.short()),
+        };
+        slot.insert(title);
     }
     Ok(titles)
 }

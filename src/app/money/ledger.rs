@@ -8,7 +8,7 @@ use crate::base::ids::TransferId;
 use crate::domain::event::Event;
 use crate::domain::money::account::{Account, AccountRow, Balance, Entry};
 use crate::domain::money::refusal::MoneyRefusal;
-use crate::domain::money::table::{Kind, Parties, Place, Side};
+use crate::domain::money::table::{Kind, Parties, Phase, Place, Side};
 use crate::domain::money::transfer::{About, LedgerHead, Link, Transfer};
 use crate::store::changes::Changes;
 use crate::store::money::LEDGER_HEAD;
@@ -93,8 +93,11 @@ impl<'a, R: Read> Ledger<'a, R> {
         }
         for (transfer, link) in &self.transfers {
             changes.put(transfer).put(link);
-            let team = transfer.debit.team().or(transfer.credit.team());
-            changes.event(occasion.cause, Event::Posted { transfer: transfer.id, team, amount: transfer.amount });
+            // What is held and let go is told by the events of the hold.
+            if matches!(transfer.kind.row().phase, Phase::Post | Phase::PostHeld) {
+                let team = transfer.debit.team().or(transfer.credit.team());
+                changes.event(occasion.cause, Event::Posted { transfer: transfer.id, team, amount: transfer.amount });
+            }
         }
         for entry in &self.entries {
             changes.put(entry);

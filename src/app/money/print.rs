@@ -102,8 +102,7 @@ fn line(line: &Line, zone: &jiff::tz::TimeZone) -> PaperLine {
 
 /// From when to when, and whose booking by number.
 pub fn detail(line: &Line, zone: &jiff::tz::TimeZone) -> String {
-    let (from, to) = (line.window.start(), line.window.end());
-    let mut detail = format!("{} to {}", period::spoken_minute(from, zone), period::spoken_minute(to, zone));
+    let mut detail = period::spoken_window(line.window, zone);
     if let Some(booking) = line.booking {
         detail.push_str(&format!(" · booking {}", booking.short()));
     }

@@ -95,6 +95,17 @@ pub fn spoken_minute(instant: Instant, zone: &TimeZone) -> String {
     format!("{}, {:02}:{:02}", spoken_date(instant, zone), time.hour(), time.minute())
 }
 
+/// From when to when, short: `20 Nov 2026 09:00 to 11:00`, with the second date where it is another.
+pub fn spoken_window(window: Window, zone: &TimeZone) -> String {
+    let [from, to] = [window.start(), window.end()].map(|instant| zone.to_datetime(stamp(instant)));
+    let day = |date: Date| {
+        format!("{} {} {}", date.day(), &MONTHS[usize::from(date.month().unsigned_abs()) - 1][..3], date.year())
+    };
+    let second = if from.date() == to.date() { String::new() } else { day(to.date()) + " " };
+    let (h, m) = (from.hour(), from.minute());
+    format!("{} {h:02}:{m:02} to {second}{:02}:{:02}", day(from.date()), to.hour(), to.minute())
+}
+
 /// A zone by its IANA name; UTC when this build does not know it, which setup refuses to store.
 pub fn zone(name: &str) -> TimeZone {
     TimeZone::get(name).unwrap_or(TimeZone::UTC)
@@ -168,6 +179,9 @@ mod tests {
         assert_eq!(Period::of(at("2026-10-31T23:00:00Z"), &berlin), november);
         assert_eq!((november.to_string().as_str(), november.spoken().as_str()), ("2026-11", "November 2026"));
         assert_eq!("2026-12".parse::<Period>().unwrap().window(&TimeZone::UTC).end(), at("2027-01-01T00:00:00Z"));
+        let spoken = |start, end| spoken_window(Window::new(at(start), at(end)).unwrap(), &berlin);
+        assert_eq!(spoken("2026-11-20T08:00:00Z", "2026-11-20T10:30:00Z"), "20 Nov 2026 09:00 to 11:30");
+        assert_eq!(spoken("2026-11-20T22:00:00Z", "2026-11-20T23:00:00Z"), "20 Nov 2026 23:00 to 21 Nov 2026 00:00");
         for bad in ["", "2026", "2026-13", "2026-00", "26-11", "2026-1", "2026-11-01", "+026-11", "9999-12"] {
             assert!(bad.parse::<Period>().is_err(), "{bad}");
         }
