@@ -284,7 +284,7 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// Answers everybody with the reason and opens the database anew when it can; `false` when told to stop.
 fn mend(inner: &Inner, state: &mut State, queue: &mut mpsc::Receiver<Message>) -> bool {
-    let mut since_attempt = Duration::ZERO;
+    let mut since_attempt = RETRY;
     loop {
         let why = inner.trouble().unwrap_or_default();
         loop {

@@ -10,5 +10,8 @@ mod rules;
 mod sandbox;
 mod smtp_sink;
 mod store_backup;
+mod store_crash;
+mod store_disk;
+mod store_faults;
 mod store_open;
 mod store_writer;
