@@ -1,5 +1,6 @@
 //! Storage that fails at any operation, and forgets what was not yet synced, held against a plain map: each write happens
 //! once or not at all, an acknowledged one always, and the store finds its way back.
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use gristmill::store::{
     Changes, Command, IdempotencyKey, Medium, OpenOptions, Snapshot, Store, StoreError, WriteError, verify,
 };
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 fn clock() -> Instant {
@@ -176,37 +178,45 @@ fn compare(snapshot: &Snapshot, model: &BTreeMap<u8, u64>, count: u64) {
     assert!(report.holds(), "{report:?}");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn every_write_happens_once_or_is_not_acknowledged(steps in steps()) {
-        let disk = Disk::default();
-        let store = Store::on(Faulty(disk.clone()), clock, OpenOptions::default(), true).unwrap();
-        let mut model = BTreeMap::new();
-        let mut count = 0;
-        for (number, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Add { key, amount } => {
-                    let sum = model.entry(key).or_insert(0);
-                    *sum += u64::from(amount);
-                    count += 1;
-                    prop_assert_eq!(add(&store, number, key, amount), *sum);
-                }
-                Step::Fail { after, times, lost } => {
-                    let mut disk = disk.0.lock().unwrap();
-                    (disk.countdown, disk.failing, disk.lost) = (Some(after), times, lost);
-                }
+fn run(disk: &Disk, steps: Vec<Step>) {
+    let store = Store::on(Faulty(disk.clone()), clock, OpenOptions::default(), true).unwrap();
+    let mut model = BTreeMap::new();
+    let mut count = 0;
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Add { key, amount } => {
+                let sum = model.entry(key).or_insert(0);
+                *sum += u64::from(amount);
+                count += 1;
+                assert_eq!(add(&store, number, key, amount), *sum);
+            }
+            Step::Fail { after, times, lost } => {
+                let mut disk = disk.0.lock().unwrap();
+                (disk.countdown, disk.failing, disk.lost) = (Some(after), times, lost);
             }
         }
-        disk.0.lock().unwrap().countdown = None;
-        *model.entry(0).or_insert(0) += 1;
-        let last = add(&store, usize::MAX, 0, 1);
-        prop_assert_eq!(last, model[&0]);
-        compare(&store.read().unwrap(), &model, count + 1);
-        store.stop();
-        let store = Store::on(Faulty(disk), clock, OpenOptions::default(), false).unwrap();
-        compare(&store.read().unwrap(), &model, count + 1);
-        store.stop();
     }
+    disk.0.lock().unwrap().countdown = None;
+    *model.entry(0).or_insert(0) += 1;
+    assert_eq!(add(&store, usize::MAX, 0, 1), model[&0]);
+    compare(&store.read().unwrap(), &model, count + 1);
+    store.stop();
+    let store = Store::on(Faulty(disk.clone()), clock, OpenOptions::default(), false).unwrap();
+    compare(&store.read().unwrap(), &model, count + 1);
+    store.stop();
+}
+
+#[test]
+fn every_write_happens_once_or_is_not_acknowledged() {
+    let failures = Cell::new(0);
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(24));
+    let result = runner.run(&steps(), |steps| {
+        let disk = Disk::default();
+        run(&disk, steps);
+        failures.set(failures.get() + disk.0.lock().unwrap().failures);
+        Ok(())
+    });
+    result.unwrap();
+    assert!(failures.get() >= 24, "the disk failed only {} times: this proved little", failures.get());
+    eprintln!("the disk failed {} times", failures.get());
 }
