@@ -1,6 +1,7 @@
 //! Where the bytes lie: a file in the data directory, memory, or whatever a test puts there. It refuses to make a new
 //! database where one should already be.
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use redb::{Builder, Database, DatabaseError};
 
@@ -20,6 +21,11 @@ pub trait Medium: Send + Sync + 'static {
     /// Bytes still free; `None` where nobody can say.
     fn room(&self) -> Option<u64> {
         None
+    }
+
+    /// How long a store that closed itself waits between two attempts to open again.
+    fn retry(&self) -> Duration {
+        Duration::from_millis(500)
     }
 }
 

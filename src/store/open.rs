@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use serde::Serialize;
@@ -73,7 +74,7 @@ pub enum Readiness {
 /// What the writer's thread and all handles share.
 pub(super) struct Inner {
     medium: Box<dyn Medium>,
-    floor: u64,
+    options: OpenOptions,
     clock: fn() -> Instant,
     database: RwLock<Option<Database>>,
     calendar: RwLock<Calendar>,
@@ -120,11 +121,15 @@ impl Inner {
         self.turn.store(if turning { turn | 1 } else { (turn | 1) + 1 }, Ordering::SeqCst);
     }
 
+    pub fn retry(&self) -> Duration {
+        self.medium.retry()
+    }
+
     pub fn lacks_room(&self) -> Option<String> {
         let room = self.medium.room()?;
-        (room < self.floor).then(|| {
+        (room < self.options.floor).then(|| {
             let mebibyte = 1024 * 1024;
-            let (room, floor) = (room / mebibyte, self.floor.div_ceil(mebibyte));
+            let (room, floor) = (room / mebibyte, self.options.floor.div_ceil(mebibyte));
             format!("only {room} MiB are free where the database lies, and {floor} MiB must stay free")
         })
     }
@@ -229,7 +234,7 @@ impl Store {
         let (database, state) = open_database(medium.as_ref(), fresh, path)?;
         let inner = Arc::new(Inner {
             medium,
-            floor: options.floor,
+            options,
             clock,
             database: RwLock::new(Some(database)),
             calendar: RwLock::new(state.calendar.clone()),
@@ -320,7 +325,7 @@ impl Store {
         // Not `blocking_send`: this may be called where tasks are driven. The writer empties a full queue in a moment.
         while let Err(mpsc::error::TrySendError::Full(returned)) = self.queue.try_send(message) {
             message = returned;
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         if thread.join().is_err() {
             tracing::error!("the writer had stopped by a fault in the program");

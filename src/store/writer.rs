@@ -25,8 +25,7 @@ use crate::domain::notice::Common;
 
 /// Most intents that share one commit.
 const MOST_PER_BATCH: usize = 256;
-/// How long the closed store waits between two attempts to open again, and how often it answers those who ask meanwhile.
-const RETRY: Duration = Duration::from_millis(500);
+/// How often the closed store answers those who ask meanwhile.
 const TICK: Duration = Duration::from_millis(20);
 
 /// What the writer is sent.
@@ -284,7 +283,7 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// Answers everybody with the reason and opens the database anew when it can; `false` when told to stop.
 fn mend(inner: &Inner, state: &mut State, queue: &mut mpsc::Receiver<Message>) -> bool {
-    let mut since_attempt = RETRY;
+    let mut since_attempt = inner.retry();
     loop {
         let why = inner.trouble().unwrap_or_default();
         loop {
@@ -294,7 +293,7 @@ fn mend(inner: &Inner, state: &mut State, queue: &mut mpsc::Receiver<Message>) -
                 Err(mpsc::error::TryRecvError::Empty) => break,
             }
         }
-        if since_attempt >= RETRY && inner.lacks_room().is_none() {
+        if since_attempt >= inner.retry() && inner.lacks_room().is_none() {
             since_attempt = Duration::ZERO;
             match reopen(inner, state) {
                 Ok(()) => {
@@ -304,8 +303,9 @@ fn mend(inner: &Inner, state: &mut State, queue: &mut mpsc::Receiver<Message>) -
                 Err(error) => inner.close(explain(&error)),
             }
         }
-        std::thread::sleep(TICK);
-        since_attempt += TICK;
+        let pause = TICK.min(inner.retry());
+        std::thread::sleep(pause);
+        since_attempt += pause;
     }
 }
 

@@ -94,7 +94,11 @@ fn holds(snapshot: &Snapshot, acknowledged: &[(String, u64)]) {
 
 fn whole(snapshot: &Snapshot, count: u64) {
     let mut answers = 0;
-    snapshot.scan(Table::Answers, |_, _| Ok(answers += 1)).unwrap();
+    let counting = |_: &[u8], _: &[u8]| {
+        answers += 1;
+        Ok(())
+    };
+    snapshot.scan(Table::Answers, counting).unwrap();
     assert_eq!(answers, count, "an answer for each transfer, and none without");
     let report = verify::run(snapshot, &verify::checks());
     // The driver's slots belong to no lease; everything else must hold.

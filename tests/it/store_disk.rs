@@ -17,6 +17,10 @@ fn clock() -> Instant {
     Instant::from_seconds(1)
 }
 
+fn floor(floor: u64) -> OpenOptions {
+    OpenOptions { floor }
+}
+
 /// A file system of 24 MiB, unmounted at the end.
 struct SmallDisk(PathBuf);
 
@@ -62,7 +66,11 @@ fn add(store: &Store) -> Result<u64, WriteError> {
 
 fn papers(store: &Store) -> u64 {
     let mut papers = 0;
-    store.read().unwrap().scan(Table::Papers, |_, value| Ok(papers += u64::from(value.len() == 64 * 1024))).unwrap();
+    let counting = |_: &[u8], value: &[u8]| {
+        papers += u64::from(value.len() == 64 * 1024);
+        Ok(())
+    };
+    store.read().unwrap().scan(Table::Papers, counting).unwrap();
     papers
 }
 
@@ -71,7 +79,7 @@ fn a_disk_that_runs_full_loses_nothing_and_recovers_by_itself() {
     let disk = SmallDisk::mount("full");
     let dir = disk.0.join("mill");
     // No floor: the file system itself says no, in the middle of a commit.
-    let store = Store::open_with(&dir, clock, OpenOptions { floor: 0 }).unwrap();
+    let store = Store::open_with(&dir, clock, floor(0)).unwrap();
     let mut acknowledged = 0;
     while acknowledged < 20 {
         acknowledged = add(&store).unwrap();
@@ -101,7 +109,7 @@ fn a_disk_that_runs_full_loses_nothing_and_recovers_by_itself() {
     assert!(next > acknowledged);
     assert_eq!(papers(&store), next);
     store.stop();
-    let store = Store::open_with(&dir, clock, OpenOptions { floor: 0 }).unwrap();
+    let store = Store::open_with(&dir, clock, floor(0)).unwrap();
     assert_eq!(papers(&store), next);
     store.stop();
 }
@@ -109,7 +117,7 @@ fn a_disk_that_runs_full_loses_nothing_and_recovers_by_itself() {
 #[test]
 fn under_the_floor_writes_are_refused_and_reading_goes_on() {
     let disk = SmallDisk::mount("floor");
-    let store = Store::open_with(&disk.0.join("mill"), clock, OpenOptions { floor: 8 * MEBIBYTE }).unwrap();
+    let store = Store::open_with(&disk.0.join("mill"), clock, floor(8 * MEBIBYTE)).unwrap();
     assert_eq!(add(&store).unwrap(), 1);
     disk.fill(5 * MEBIBYTE);
     let refused = add(&store).unwrap_err();

@@ -134,6 +134,10 @@ impl Medium for Faulty {
         self.0.0.lock().unwrap().forget();
         Builder::new().create_with_backend(self.0.clone())
     }
+
+    fn retry(&self) -> Duration {
+        Duration::from_millis(1)
+    }
 }
 
 #[derive(Clone, Debug)]
