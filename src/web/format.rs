@@ -1,6 +1,8 @@
 //! Times and figures as people read them: in the reader's zone, with the zone named. It refuses arithmetic.
 use jiff::tz::TimeZone;
 
+use crate::base::credits::Credits;
+use crate::base::hardware::Share;
 use crate::base::window::{Instant, Span};
 
 /// A reader's zone.
@@ -55,6 +57,18 @@ impl Zone {
     /// `Tue 24 Nov`.
     pub fn day(&self, at: Instant) -> String {
         self.zoned(at).strftime("%a %-d %b").to_string()
+    }
+
+    /// The end of a window: the clock alone where it ends on the day it starts, else day and clock.
+    pub fn end(&self, start: Instant, end: Instant, now: Instant) -> String {
+        if self.date(start) == self.date(end) { self.clock(end) } else { self.moment(end, now) }
+    }
+
+    /// Midnight of a written day (`2026-11-24`).
+    pub fn read_day(&self, text: &str) -> Option<Instant> {
+        let day: jiff::civil::Date = text.trim().parse().ok()?;
+        let zoned = day.to_zoned(self.zone.clone()).ok()?;
+        Some(Instant::from_millis(zoned.timestamp().as_millisecond()))
     }
 
     /// `2026-11-24`.
@@ -118,6 +132,32 @@ pub fn bytes(count: u64) -> String {
     } else {
         format!("{value:.1} {}", UNITS[unit])
     }
+}
+
+/// Rounded half up to hundredths, for a figure that stands alone; tables use [`places`] and are exact.
+pub fn credits(amount: Credits) -> String {
+    amount.rounded(2).to_string()
+}
+
+/// How many decimals make every one of these amounts exact: at least 2, so that figures under each other align.
+pub fn places(amounts: impl Iterator<Item = Credits>) -> usize {
+    amounts.map(|amount| amount.to_decimal(2)).filter_map(|text| Some(text.split_once('.')?.1.len())).max().unwrap_or(2)
+}
+
+/// `with 32 CPUs, 480 GB of memory and 1.2 TB of scratch`.
+pub fn share(share: &Share) -> String {
+    let cpus = share.cpu_millis as f64 / 1000.0;
+    let noun = if share.cpu_millis == 1000 { "CPU" } else { "CPUs" };
+    let mut text = format!("with {cpus} {noun}, {} of memory", bytes(share.memory_bytes));
+    if share.scratch_bytes > 0 {
+        text = format!("{text} and {} of scratch", bytes(share.scratch_bytes));
+    }
+    text
+}
+
+/// `1 GPU`, `3 GPUs`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// `3 h`, `1 h 30 min`.

@@ -8,9 +8,13 @@ use subtle::ConstantTimeEq as _;
 
 use crate::app::error::AppError;
 use crate::app::mill::Mill;
-use crate::app::people::{signin, tokens};
+use crate::app::people::{actor, signin, tokens};
 use crate::base::secret::Secret;
+use crate::base::window::Instant;
+use crate::domain::people::member::Session;
 use crate::domain::people::refusal::PeopleRefusal;
+use crate::domain::people::rights::Actor;
+use crate::store::{Read, StoreError};
 use crate::edge::{CLIENT_HEADER, SCHEME_HEADER, SECRET_HEADER};
 
 /// The secret that the front door puts on every request; managed by Rocket.
@@ -160,6 +164,39 @@ impl<'r> FromRequest<'r> for Bearer {
         match known {
             Ok(who) => Outcome::Success(Self(who)),
             Err(refused) => Outcome::Error(refused),
+        }
+    }
+}
+
+/// The actor behind a session that was good when its request came: for connections that outlive it. `None` when the
+/// session has ended since, or its member may not sign in any more.
+pub fn still(mill: &Mill, who: &signin::SignedIn, now: Instant) -> Result<Option<Actor>, StoreError> {
+    let view = mill.store.read()?;
+    let session = who.session.map(|id| view.get::<Session>(&id)).transpose()?.flatten();
+    // Not idle as long as this connection is open: only the absolute end and an ending by hand count.
+    if session.is_none_or(|session| now >= session.expires) {
+        return Ok(None);
+    }
+    Ok(actor::load(&view, who.member.id)?.map(|(_, actor)| actor))
+}
+
+/// A request that a page of this very site sent, by the browser's own word. For WebSockets, which carry no form token:
+/// nothing said is as bad as another site named.
+pub struct SameOrigin;
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for SameOrigin {
+    type Error = Turned;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Turned> {
+        let Outcome::Success(visit) = request.guard::<Visit>().await else {
+            return Outcome::Error((Status::NotFound, Turned::NotThroughTheDoor));
+        };
+        let scheme = if visit.https { "https" } else { "http" };
+        let own = request.host().map(|host| format!("{scheme}://{host}"));
+        match (own, request.headers().get_one("origin")) {
+            (Some(own), Some(origin)) if own == origin => Outcome::Success(Self),
+            _ => Outcome::Error((Status::Forbidden, Turned::NotForYou)),
         }
     }
 }

@@ -66,6 +66,12 @@ pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Fr
     Ok(Frame { page, zone, now, installation })
 }
 
+/// The zone that pages show times in.
+pub fn zone(mill: &Mill) -> Answer<Zone> {
+    let installation = setup::installation(&mill.store.read()?)?.ok_or(PeopleRefusal::NotSetUp)?;
+    Ok(Zone::named(&installation.time_zone))
+}
+
 /// For somebody who is not signed in.
 pub fn porch(mill: &Mill, title: &str) -> Answer<Page> {
     let installed = setup::installation(&mill.store.read()?)?;

@@ -1,0 +1,277 @@
+//! The calendar page: what is free, who has what when, and the form that books. The price is shown before anything is
+//! confirmed; a form that is refused keeps what was typed. It refuses to book at a price that was not on the page.
+use std::collections::{BTreeMap, BTreeSet};
+
+use askama::Template;
+use rocket::http::Status;
+use rocket::response::Redirect;
+use rocket::{State, get, post};
+
+use super::ask::{self, Panel};
+use super::chart::{self, Chart, Scale};
+use crate::app::bookings::{path, place, timeline};
+use crate::app::error::{Answer, AppError};
+use crate::app::mill::Mill;
+use crate::app::money::price;
+use crate::app::people::teams;
+use crate::base::window::{Instant, Span};
+use crate::web::error::PageError;
+use crate::web::form::{Again, Posted};
+use crate::web::format::{self, Zone};
+use crate::web::guard::SignedIn;
+use crate::web::page::{Flash, Html, Mood, Page, Place, Typed};
+use crate::web::site::{self, Frame};
+use crate::wire::api::bookings::{BookRequest, CalendarView};
+
+/// How far ahead the line beneath the answer looks.
+const OUTLOOK: Span = Span::from_hours(24);
+
+#[derive(Template)]
+#[template(path = "bookings/calendar.html")]
+pub struct CalendarPage {
+    page: Page,
+    form: Typed,
+    panel: Panel,
+    chart: Chart,
+    answer: String,
+    beneath: String,
+    empty: bool,
+    /// Value and label of each choice.
+    models: Vec<(String, String)>,
+    teams: Vec<(String, String)>,
+    around: Around,
+}
+
+/// Where the page stands in time, and the ways to elsewhere.
+pub struct Around {
+    /// Address of this page, for its form.
+    here: String,
+    scales: Vec<(&'static str, String, bool)>,
+    earlier: String,
+    later: String,
+    today: String,
+    label: String,
+}
+
+/// The answer to the form alone, for a page that has scripts.
+#[derive(Template)]
+#[template(path = "bookings/quote.html")]
+pub struct QuotePanel {
+    panel: Panel,
+}
+
+/// Which part of time was asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    day: Option<&'a str>,
+    view: Option<&'a str>,
+}
+
+#[get("/calendar?<day>&<view>")]
+pub fn page(
+    who: SignedIn,
+    mill: &State<Mill>,
+    day: Option<&str>,
+    view: Option<&str>,
+) -> Result<Html<CalendarPage>, PageError> {
+    show(mill, &who, Asked { day, view }, None).map(Html)
+}
+
+#[post("/calendar/quote", data = "<posted>")]
+pub fn quote(who: SignedIn, mill: &State<Mill>, posted: Posted) -> Result<Html<QuotePanel>, PageError> {
+    let now = crate::clock::now();
+    let zone = site::zone(mill)?;
+    let panel = answer(mill, &who, &ask::typed(&posted, &zone), &zone, now)?;
+    Ok(Html(QuotePanel { panel }))
+}
+
+#[post("/calendar?<day>&<view>", data = "<posted>")]
+pub async fn submit(
+    who: SignedIn,
+    mill: &State<Mill>,
+    day: Option<&str>,
+    view: Option<&str>,
+    posted: Posted,
+) -> Result<Redirect, Again<CalendarPage>> {
+    let asked = Asked { day, view };
+    let zone = site::zone(mill)?;
+    let typed = ask::typed(&posted, &zone);
+    let request = match ask::request(&typed, &zone) {
+        Ok(request) if posted.text("action") == "book" => request,
+        _ => return Err(Again::Form(Status::Ok, Html(show(mill, &who, asked, Some((typed, None))).map_err(Again::Page)?))),
+    };
+    if let Some(dearer) = not_seen(mill, &who, &request, &posted, &zone) {
+        let page = show(mill, &who, asked, Some((typed, Some(dearer)))).map_err(Again::Page)?;
+        return Err(Again::Form(Status::Conflict, Html(page)));
+    }
+    match place::book(mill, &who.who.actor, request, posted.key(), crate::clock::now()).await {
+        Ok(booking) => Ok(Redirect::to(path(booking.id))),
+        Err(AppError::Refused(why)) => {
+            let panel = Panel::refused(&why, &zone, crate::clock::now());
+            Err(Again::form(&why, show(mill, &who, asked, Some((typed, Some(panel))))))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// The price, where it is another one than the person saw. A refusal is left to the booking itself, which also knows a
+/// form that was sent twice.
+fn not_seen(mill: &Mill, who: &SignedIn, request: &BookRequest, posted: &Posted, zone: &Zone) -> Option<Panel> {
+    let now = crate::clock::now();
+    let quote = place::quote(mill, &who.who.actor, request, now).ok()?;
+    let seen = posted.text(ask::SEEN).parse() == Ok(quote.price.micros);
+    (!seen).then(|| Panel::priced(&quote, zone, now))
+}
+
+/// Price or refusal for what is in the form.
+fn answer(mill: &Mill, who: &SignedIn, form: &Typed, zone: &Zone, now: Instant) -> Answer<Panel> {
+    let quote = match ask::request(form, zone) {
+        Ok(request) => place::quote(mill, &who.who.actor, &request, now),
+        Err(bad) => Err(bad.into()),
+    };
+    match quote {
+        Ok(quote) => Ok(Panel::priced(&quote, zone, now)),
+        Err(AppError::Refused(why)) => Ok(Panel::refused(&why, zone, now)),
+        Err(other) => Err(other),
+    }
+}
+
+fn show(
+    mill: &Mill,
+    who: &SignedIn,
+    asked: Asked<'_>,
+    sent: Option<(Typed, Option<Panel>)>,
+) -> Result<CalendarPage, PageError> {
+    let Frame { mut page, zone, now, .. } = site::frame(mill, who, Place::Calendar, "Calendar")?;
+    let scale = Scale::read(asked.view);
+    let midnight = zone.midnight(asked.day.and_then(|day| zone.read_day(day)).unwrap_or(now));
+    let window = scale.window(&zone, midnight, now);
+    let view = timeline::calendar(mill, &who.who.actor, window.start(), window.end(), now)?;
+    let models = models(mill, &view)?;
+    let first = models.first().map_or("", |(model, _)| model.as_str());
+    let chosen = asked.day.map(|_| midnight);
+    let (form, panel) = sent.unwrap_or_else(|| (ask::fresh(first, &zone, chosen, now), None));
+    let confirm = panel.as_ref().is_some_and(|panel| panel.priced.is_some());
+    let panel = match panel {
+        Some(panel) => panel,
+        None if view.total == 0 => Panel::default(),
+        None => answer(mill, who, &form, &zone, now)?,
+    };
+    if confirm {
+        let what = "Look at the price once more: it is not the one that was shown.".to_owned();
+        let next = "Confirm it in the form; nothing was booked yet.".to_owned();
+        page.flash = Some(Flash { mood: Mood::Info, what, why: String::new(), next });
+    }
+    let (answer, beneath) = free(mill, who, &zone, now)?;
+    Ok(CalendarPage {
+        chart: chart::draw(&view, scale, &zone),
+        empty: view.total == 0,
+        teams: teams(mill, who)?,
+        around: around(&zone, scale, midnight, now),
+        page,
+        form,
+        panel,
+        answer,
+        beneath,
+        models,
+    })
+}
+
+fn around(zone: &Zone, scale: Scale, midnight: Instant, now: Instant) -> Around {
+    let at = |day: Instant, scale: Scale| format!("/calendar?day={}&view={}", zone.date(day), scale.word());
+    let today = zone.midnight(now) == midnight;
+    let label = match scale {
+        Scale::Day if today => format!("Today, {}", zone.day(midnight)),
+        Scale::Day => zone.day(midnight),
+        Scale::Week => format!("{} to {}", zone.day(midnight), zone.day(zone.days_later(midnight, 6))),
+    };
+    let scales = [("Day", Scale::Day), ("Week", Scale::Week)];
+    Around {
+        here: at(midnight, scale),
+        scales: scales.into_iter().map(|(word, other)| (word, at(midnight, other), other == scale)).collect(),
+        earlier: at(zone.days_later(midnight, -scale.days()), scale),
+        later: at(zone.days_later(midnight, scale.days()), scale),
+        today: format!("/calendar?view={}", scale.word()),
+        label,
+    }
+}
+
+/// Every model of the fleet with its rate; a choice of any where there are several.
+fn models(mill: &Mill, view: &CalendarView) -> Answer<Vec<(String, String)>> {
+    let names: BTreeSet<&str> =
+        view.nodes.iter().flat_map(|node| &node.units).map(|unit| unit.model.as_str()).collect();
+    let snapshot = mill.store.read()?;
+    let mut models = Vec::new();
+    for &name in &names {
+        let rate = price::pin(&snapshot, name)?.per_gpu_hour;
+        models.push((name.to_owned(), format!("{name}, {rate} per hour")));
+    }
+    if models.len() > 1 {
+        models.push((String::new(), "Any model".to_owned()));
+    }
+    Ok(models)
+}
+
+fn teams(mill: &Mill, who: &SignedIn) -> Answer<Vec<(String, String)>> {
+    let actor = &who.who.actor;
+    let teams = teams::list(&mill.store.read()?, actor)?;
+    let payable = teams.into_iter().filter(|team| actor.books_for(team.team));
+    Ok(payable.map(|team| (team.team.to_string(), team.name)).collect())
+}
+
+/// The answer to the question that most people come with, and what can be had next.
+pub fn free(mill: &Mill, who: &SignedIn, zone: &Zone, now: Instant) -> Answer<(String, String)> {
+    let view = timeline::calendar(mill, &who.who.actor, now, now.plus(OUTLOOK), now)?;
+    let answer = match (view.free_now, view.total) {
+        (_, 0) => "No GPUs yet".to_owned(),
+        (0, 1) => "The GPU is taken now".to_owned(),
+        (1, 1) => "The GPU is free now".to_owned(),
+        (0, total) => format!("None of {total} GPUs is free now"),
+        (free, total) if free == total => format!("All {total} GPUs are free now"),
+        (1, total) => format!("1 of {total} GPUs is free now"),
+        (free, total) => format!("{free} of {total} GPUs are free now"),
+    };
+    Ok((answer, outlook(&view, zone, now)))
+}
+
+/// The most GPUs that one node has free now, by model, and for how long; else when the next comes free.
+fn outlook(view: &CalendarView, zone: &Zone, now: Instant) -> String {
+    let end = now.plus(OUTLOOK);
+    let mut best: BTreeMap<&str, (usize, Instant)> = BTreeMap::new();
+    let mut next: Option<(Instant, &str)> = None;
+    for node in view.nodes.iter().filter(|node| node.connected) {
+        let mut here: BTreeMap<&str, (usize, Instant)> = BTreeMap::new();
+        for unit in node.units.iter().filter(|unit| unit.out_of_service.is_none()) {
+            match chart::free_until(unit, now) {
+                Some(until) => {
+                    let entry = here.entry(&unit.model).or_insert((0, until));
+                    *entry = (entry.0 + 1, entry.1.min(until));
+                }
+                None => {
+                    let freed = unit.busy.iter().map(|busy| busy.end.0).filter(|&end| end > now).min();
+                    next = next.into_iter().chain(freed.map(|at| (at, unit.model.as_str()))).min();
+                }
+            }
+        }
+        for (model, found) in here {
+            let entry = best.entry(model).or_insert(found);
+            *entry = (*entry).max(found);
+        }
+    }
+    let said: Vec<String> = best
+        .iter()
+        .map(|(model, &(count, until))| match until < end {
+            true => format!("{count} × {model}: now, for {}.", format::span(whole_minutes(until.since(now)))),
+            false => format!("{count} × {model}: now, for a day and more."),
+        })
+        .collect();
+    match next {
+        _ if !said.is_empty() => said.join(" "),
+        Some((at, model)) => format!("The next {model} comes free at {}.", zone.moment(at, now)),
+        None => String::new(),
+    }
+}
+
+fn whole_minutes(span: Span) -> Span {
+    Span::from_minutes(span.as_seconds() / 60)
+}
