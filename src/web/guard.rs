@@ -14,8 +14,8 @@ use crate::base::window::Instant;
 use crate::domain::people::member::Session;
 use crate::domain::people::refusal::PeopleRefusal;
 use crate::domain::people::rights::Actor;
-use crate::store::{Read, StoreError};
 use crate::edge::{CLIENT_HEADER, SCHEME_HEADER, SECRET_HEADER};
+use crate::store::{Read, StoreError};
 
 /// The secret that the front door puts on every request; managed by Rocket.
 pub struct EdgeSecret(pub Secret);

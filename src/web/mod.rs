@@ -1,11 +1,13 @@
 //! Pages and JSON API: every route on one page. It knows HTTP and no database: a handler is a guard, a typed form, one call
 //! into `app`, and a page.
 pub mod assets;
+pub mod bookings;
 pub mod error;
 pub mod form;
 pub mod format;
 pub mod gateway;
 pub mod guard;
+pub mod money;
 pub mod page;
 pub mod people;
 pub mod security;
@@ -26,9 +28,12 @@ pub fn console(mill: Mill, here: people::setup::Here, door: Secret, port: u16) -
         .manage(mill)
         .manage(here)
         .manage(guard::EdgeSecret(door))
+        .manage(bookings::terminal::Tickets::default())
         .attach(security::Headers)
         .mount("/", rocket::routes![assets::serve])
         .mount("/", people::routes())
+        .mount("/", bookings::routes())
+        .mount("/", money::routes())
         .register("/", catchers![error::caught])
 }
 

@@ -141,11 +141,6 @@ impl Panel {
         });
         Self { priced: None, refused: Some(reason.sentence()), offers: offered.collect() }
     }
-
-    /// What the person must have seen to confirm; 0 where there is no price.
-    pub fn seen(&self) -> i64 {
-        self.priced.as_ref().map_or(0, |priced| priced.seen)
-    }
 }
 
 /// One slot or several.

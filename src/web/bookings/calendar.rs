@@ -98,7 +98,12 @@ pub async fn submit(
     let typed = ask::typed(&posted, &zone);
     let request = match ask::request(&typed, &zone) {
         Ok(request) if posted.text("action") == "book" => request,
-        _ => return Err(Again::Form(Status::Ok, Html(show(mill, &who, asked, Some((typed, None))).map_err(Again::Page)?))),
+        _ => {
+            return Err(Again::Form(
+                Status::Ok,
+                Html(show(mill, &who, asked, Some((typed, None))).map_err(Again::Page)?),
+            ));
+        }
     };
     if let Some(dearer) = not_seen(mill, &who, &request, &posted, &zone) {
         let page = show(mill, &who, asked, Some((typed, Some(dearer)))).map_err(Again::Page)?;

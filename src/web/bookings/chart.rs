@@ -58,9 +58,8 @@ impl Scale {
             }
             Self::Day => (midnight, zone.days_later(midnight, 1)),
         };
-        Window::new(start, end).unwrap_or_else(|_| {
-            Window::lasting(midnight, Span::from_hours(24)).expect("a day is longer than nothing")
-        })
+        Window::new(start, end)
+            .unwrap_or_else(|_| Window::lasting(midnight, Span::from_hours(24)).expect("a day is longer than nothing"))
     }
 }
 
@@ -338,7 +337,14 @@ mod tests {
             connected: true,
             units,
         };
-        CalendarView { from: Moment(at(0)), until: Moment(at(24)), now: Moment(at(6)), nodes: vec![node], free_now: 1, total: 2 }
+        CalendarView {
+            from: Moment(at(0)),
+            until: Moment(at(24)),
+            now: Moment(at(6)),
+            nodes: vec![node],
+            free_now: 1,
+            total: 2,
+        }
     }
 
     #[test]

@@ -43,7 +43,6 @@ pub struct BookingPage {
     steps: [(&'static str, &'static str); 6],
     /// What was written so far, for a batch.
     log: Option<log::Written>,
-    live: bool,
 }
 
 /// What the reader may do now.
@@ -93,7 +92,6 @@ async fn draw(mill: &Mill, who: &SignedIn, booking: BookingView, form: Typed) ->
             attach: allowed("attach"),
         },
         steps: STEPS,
-        live: words::live(&booking),
         state: booking.state,
         title,
         page,
@@ -194,7 +192,12 @@ async fn outcome(
 }
 
 #[post("/bookings/<given>/extend", data = "<posted>")]
-pub async fn extend(who: SignedIn, mill: &State<Mill>, given: &str, posted: Posted) -> Result<Redirect, Again<BookingPage>> {
+pub async fn extend(
+    who: SignedIn,
+    mill: &State<Mill>,
+    given: &str,
+    posted: Posted,
+) -> Result<Redirect, Again<BookingPage>> {
     let id = id(given)?;
     let by_seconds = posted.text("by").parse().unwrap_or(0);
     let request = ExtendRequest { by_seconds };
@@ -203,14 +206,24 @@ pub async fn extend(who: SignedIn, mill: &State<Mill>, given: &str, posted: Post
 }
 
 #[post("/bookings/<given>/release", data = "<posted>")]
-pub async fn release(who: SignedIn, mill: &State<Mill>, given: &str, posted: Posted) -> Result<Redirect, Again<BookingPage>> {
+pub async fn release(
+    who: SignedIn,
+    mill: &State<Mill>,
+    given: &str,
+    posted: Posted,
+) -> Result<Redirect, Again<BookingPage>> {
     let id = id(given)?;
     let changed = change::release(mill, &who.who.actor, id, posted.key(), crate::clock::now()).await;
     outcome(mill, &who, id, &posted, changed).await
 }
 
 #[post("/bookings/<given>/cancel", data = "<posted>")]
-pub async fn cancel(who: SignedIn, mill: &State<Mill>, given: &str, posted: Posted) -> Result<Redirect, Again<BookingPage>> {
+pub async fn cancel(
+    who: SignedIn,
+    mill: &State<Mill>,
+    given: &str,
+    posted: Posted,
+) -> Result<Redirect, Again<BookingPage>> {
     let id = id(given)?;
     let changed = change::cancel(mill, &who.who.actor, id, posted.key(), crate::clock::now()).await;
     outcome(mill, &who, id, &posted, changed).await

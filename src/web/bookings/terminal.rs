@@ -21,7 +21,7 @@ use crate::app::error::Answer;
 use crate::app::mill::Mill;
 use crate::app::{ids, people::signin};
 use crate::base::ids::{BookingId, SessionId};
-use crate::base::secret::{Secret, SecretHash};
+use crate::base::secret::Secret;
 use crate::base::window::{Instant, Span};
 use crate::domain::notice::Common;
 use crate::web::error::{ApiError, PageError};
@@ -46,7 +46,7 @@ const WIDEST: u16 = 1000;
 
 /// Tickets that were handed out and not used; managed by Rocket, in memory alone.
 #[derive(Default)]
-pub struct Tickets(Mutex<HashMap<SecretHash, Ticket>>);
+pub struct Tickets(Mutex<HashMap<[u8; 32], Ticket>>);
 
 struct Ticket {
     session: SessionId,
@@ -63,14 +63,14 @@ impl Tickets {
             let oldest = waiting.iter().min_by_key(|(_, ticket)| ticket.expires).map(|(hash, _)| *hash);
             oldest.map(|hash| waiting.remove(&hash));
         }
-        waiting.insert(secret.hash(), Ticket { session, booking, expires: now.plus(TICKET_LASTS) });
+        waiting.insert(*secret.hash().as_bytes(), Ticket { session, booking, expires: now.plus(TICKET_LASTS) });
         secret
     }
 
     /// Good once, for the session and the booking that it was made for.
     fn take(&self, secret: &Secret, session: SessionId, booking: BookingId, now: Instant) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(ticket) = waiting.remove(&secret.hash()) else { return false };
+        let Some(ticket) = waiting.remove(secret.hash().as_bytes()) else { return false };
         ticket.session == session && ticket.booking == booking && now < ticket.expires
     }
 }

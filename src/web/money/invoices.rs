@@ -237,14 +237,24 @@ fn outcome(
 }
 
 #[post("/invoices/<given>/issue", data = "<posted>")]
-pub async fn issue(who: Admin, mill: &State<Mill>, given: &str, posted: Posted) -> Result<Redirect, Again<InvoicePage>> {
+pub async fn issue(
+    who: Admin,
+    mill: &State<Mill>,
+    given: &str,
+    posted: Posted,
+) -> Result<Redirect, Again<InvoicePage>> {
     let id = id(given)?;
     let changed = invoices::issue(mill, &who.0.who.actor, id, posted.key()).await;
     outcome(mill, &who, id, &posted, changed)
 }
 
 #[post("/invoices/<given>/settle", data = "<posted>")]
-pub async fn settle(who: Admin, mill: &State<Mill>, given: &str, posted: Posted) -> Result<Redirect, Again<InvoicePage>> {
+pub async fn settle(
+    who: Admin,
+    mill: &State<Mill>,
+    given: &str,
+    posted: Posted,
+) -> Result<Redirect, Again<InvoicePage>> {
     let id = id(given)?;
     let changed = invoices::settle(mill, &who.0.who.actor, id, posted.key()).await;
     outcome(mill, &who, id, &posted, changed)
