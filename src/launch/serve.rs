@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::agent::gpu::Source;
+use crate::app::bookings::orders::FromBookings;
+use crate::app::bookings::upkeep;
 use crate::app::error::AppError;
 use crate::app::fleet::hub::Hub;
-use crate::app::fleet::orders::NoOrders;
 use crate::app::fleet::{Fleet, authority, watch as fleet_watch};
 use crate::app::mill::Mill;
 use crate::app::people::setup as people_setup;
@@ -79,9 +80,10 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let url = settings.url(door.local_addr());
     let mill = Mill::new(store, seal, Arc::new(Hub::default()), &url, &settings.data);
 
-    let fleet = Fleet { mill: mill.clone(), root, orders: Arc::new(NoOrders) };
+    let fleet = Fleet { mill: mill.clone(), root, orders: Arc::new(FromBookings) };
     let gateway = gateway::start(fleet.clone(), settings.gateway).await?;
     let posting = tokio::spawn(outbox::run(mill.clone()));
+    let upkeep = tokio::spawn(upkeep::start(mill.clone()));
     let watching = fleet_watch::start(&fleet)?;
     let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
@@ -96,6 +98,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let _ = stop.send(true);
     drop(watching);
     posting.abort();
+    upkeep.abort();
     let _ = door.await;
     console_stop.notify();
     if let Err(problem) = gateway.stop().await {

@@ -5,6 +5,7 @@ pub mod change;
 pub mod desired;
 pub mod facts;
 pub mod leases;
+pub mod orders;
 pub mod place;
 pub mod plan;
 pub mod settle;
