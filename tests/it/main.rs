@@ -1,6 +1,7 @@
 //! The one integration-test binary.
 // The lint that spares test functions does not reach their helpers, and all of this binary is test.
 #![allow(clippy::unwrap_used)]
+mod bookings;
 mod edge;
 mod mail;
 mod money;

@@ -252,8 +252,9 @@ impl Stepping<'_, '_> {
                 return Ok(());
             }
         }
-        let Ok(passed) = Window::new(booking.window.start(), self.now) else { return Ok(()) };
-        // The last piece is today; the one before it ends at the last midnight.
+        // The last piece is today, even when today has just begun; the one before it ends at the last midnight.
+        let today = self.now.plus(Span::from_millis(1));
+        let Ok(passed) = Window::new(booking.window.start(), today) else { return Ok(()) };
         let days = period::days(passed, &self.house.zone);
         let Some(midnight) = days.last().map(|today| today.start()).filter(|&at| at > booking.window.start()) else {
             return Ok(());
