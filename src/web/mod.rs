@@ -3,10 +3,14 @@
 pub mod assets;
 pub mod bookings;
 pub mod error;
+pub mod find;
+pub mod fleet;
 pub mod form;
 pub mod format;
 pub mod gateway;
 pub mod guard;
+pub mod home;
+pub mod live;
 pub mod money;
 pub mod page;
 pub mod people;
@@ -29,10 +33,12 @@ pub fn console(mill: Mill, here: people::setup::Here, door: Secret, port: u16) -
         .manage(here)
         .manage(guard::EdgeSecret(door))
         .manage(bookings::terminal::Tickets::default())
+        .manage(live::Listeners::default())
         .attach(security::Headers)
-        .mount("/", rocket::routes![assets::serve])
+        .mount("/", rocket::routes![assets::serve, home::page, live::stream, find::page])
         .mount("/", people::routes())
         .mount("/", bookings::routes())
+        .mount("/", fleet::routes())
         .mount("/", money::routes())
         .register("/", catchers![error::caught])
 }

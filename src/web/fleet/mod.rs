@@ -1,0 +1,31 @@
+//! Pages of the fleet: nodes, one node, and the certificate that people trust.
+pub mod nodes;
+
+use rocket::http::{ContentType, Header};
+use rocket::response::Responder;
+use rocket::{Route, State, get, routes};
+
+use crate::app::fleet::authority;
+use crate::app::mill::Mill;
+use crate::domain::notice::Common;
+use crate::web::error::PageError;
+use crate::web::guard::Visit;
+
+pub fn routes() -> Vec<Route> {
+    routes![nodes::list, nodes::page, nodes::admit, nodes::revoke, root]
+}
+
+/// The mill's root certificate, to be trusted by browsers and nodes. Open to anybody: it holds no secret.
+#[derive(Responder)]
+pub struct Root {
+    pem: String,
+    content_type: ContentType,
+    disposition: Header<'static>,
+}
+
+#[get("/ca.pem")]
+pub fn root(_visit: Visit, mill: &State<Mill>) -> Result<Root, PageError> {
+    let pem = authority::root_certificate(&mill.store.read()?)?.ok_or(Common::NotFound { what: "certificate" })?;
+    let disposition = Header::new("content-disposition", "attachment; filename=\"gristmill-ca.pem\"");
+    Ok(Root { pem, content_type: ContentType::new("application", "x-pem-file"), disposition })
+}

@@ -1,0 +1,303 @@
+//! The nodes: which there are, whether they are there, what they can do and what they lack. Admins admit and revoke. It
+//! refuses to call a node free that nobody has heard of.
+use askama::Template;
+use rocket::response::Redirect;
+use rocket::{State, get, post};
+
+use crate::app::error::{Answer, AppError};
+use crate::app::fleet::{manage, show};
+use crate::app::mill::Mill;
+use crate::base::ids::NodeId;
+use crate::base::window::Instant;
+use crate::domain::notice::Common;
+use crate::web::error::{PageError, status};
+use crate::web::form::{Again, Posted};
+use crate::web::format::{self, Zone};
+use crate::web::guard::{Admin, SignedIn};
+use crate::web::page::{Flash, Html, Page, Place};
+use crate::web::site::{self, Frame};
+use crate::wire::api::fleet::{GpuView, NodeView};
+
+#[derive(Template)]
+#[template(path = "fleet/nodes.html")]
+pub struct NodesPage {
+    page: Page,
+    answer: String,
+    beneath: String,
+    rows: Vec<Row>,
+    admin: bool,
+}
+
+pub struct Row {
+    href: String,
+    name: String,
+    local: bool,
+    state: String,
+    tone: &'static str,
+    note: String,
+    gpus: String,
+    free: String,
+    pool: String,
+    contact: String,
+}
+
+#[derive(Template)]
+#[template(path = "fleet/node.html")]
+pub struct NodePage {
+    page: Page,
+    id: String,
+    name: String,
+    headline: String,
+    note: String,
+    state: String,
+    tone: &'static str,
+    facts: Vec<(&'static str, String)>,
+    gpus: Vec<GpuRow>,
+    abilities: Vec<Ability>,
+    may_admit: Option<&'static str>,
+    may_revoke: bool,
+}
+
+pub struct GpuRow {
+    index: u32,
+    model: String,
+    memory: String,
+    uuid: String,
+    state: String,
+    tone: &'static str,
+    note: String,
+    href: Option<String>,
+    until: String,
+}
+
+/// Something the sandbox can do here, or what follows where it cannot.
+pub struct Ability {
+    name: &'static str,
+    there: bool,
+    said: String,
+}
+
+/// The state in a word and a colour: what is admitted and away needs somebody.
+fn state(node: &NodeView) -> (String, &'static str) {
+    match (node.state.as_str(), node.connected) {
+        ("admitted", true) if node.state_note.is_some() => ("needs you".to_owned(), "rust"),
+        ("admitted", true) => ("connected".to_owned(), "moss"),
+        ("admitted", false) => ("away".to_owned(), "rust"),
+        ("pending", _) => ("waits to be admitted".to_owned(), "wheat"),
+        ("closed", _) => ("closed".to_owned(), "rust"),
+        (other, _) => (other.to_owned(), ""),
+    }
+}
+
+fn models(gpus: &[GpuView]) -> String {
+    let mut models: Vec<(&str, usize)> = Vec::new();
+    for gpu in gpus {
+        match models.iter_mut().find(|(model, _)| *model == gpu.model) {
+            Some((_, count)) => *count += 1,
+            None => models.push((&gpu.model, 1)),
+        }
+    }
+    if models.is_empty() {
+        return "no GPU".to_owned();
+    }
+    models.iter().map(|(model, count)| format!("{count} × {model}")).collect::<Vec<_>>().join(", ")
+}
+
+fn free(gpus: &[GpuView]) -> usize {
+    gpus.iter().filter(|gpu| gpu.state == "free").count()
+}
+
+/// `3 s ago`, in steps that do not make a page flicker.
+fn contact(node: &NodeView, now: Instant) -> String {
+    match node.last_contact {
+        None => "never".to_owned(),
+        Some(_) if node.connected => "now".to_owned(),
+        Some(at) => format::relative(at.0, now),
+    }
+}
+
+#[get("/nodes")]
+pub fn list(who: SignedIn, mill: &State<Mill>) -> Result<Html<NodesPage>, PageError> {
+    let Frame { page, now, .. } = site::frame(mill, &who, Place::Nodes, "Nodes")?;
+    let nodes = show::nodes(mill, &who.who.actor, now)?;
+    let there = nodes.iter().filter(|node| node.connected && node.state == "admitted").count();
+    let gpus: Vec<&GpuView> = nodes.iter().filter(|node| node.state != "revoked").flat_map(|node| &node.gpus).collect();
+    let rows = nodes.iter().map(|node| {
+        let (state, tone) = state(node);
+        Row {
+            href: format!("/nodes/{}", node.id),
+            name: node.name.clone(),
+            local: node.local,
+            state,
+            tone,
+            note: node.state_note.clone().unwrap_or_default(),
+            gpus: models(&node.gpus),
+            free: free(&node.gpus).to_string(),
+            pool: node.owner.as_ref().map_or_else(|| node.pool.clone(), |owner| format!("{}, of {owner}", node.pool)),
+            contact: contact(node, now),
+        }
+    });
+    Ok(Html(NodesPage {
+        page,
+        answer: match (nodes.len(), there) {
+            (0, _) => "No node has joined yet".to_owned(),
+            (1, 1) => "The node is there".to_owned(),
+            (1, _) => "The node is not there".to_owned(),
+            (all, there) if all == there => format!("All {all} nodes are there"),
+            (all, there) => format!("{there} of {all} nodes are there"),
+        },
+        beneath: match gpus.iter().filter(|gpu| gpu.state == "free").count() {
+            _ if gpus.is_empty() => String::new(),
+            free => format!("{free} of {} are free now.", format::count(gpus.len(), "GPU")),
+        },
+        rows: rows.collect(),
+        admin: who.who.actor.admin,
+    }))
+}
+
+fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> {
+    let node = show::node(mill, &who.who.actor, id, crate::clock::now())?;
+    let Frame { page, zone, now, .. } = site::frame(mill, who, Place::Nodes, &node.name)?;
+    let admin = who.who.actor.admin;
+    let (state, tone) = state(&node);
+    let headline = match (node.state.as_str(), node.connected) {
+        ("admitted", true) => {
+            format!("{} of {} free on {}", free(&node.gpus), format::count(node.gpus.len(), "GPU"), node.name)
+        }
+        ("admitted", false) => format!("{} is away", node.name),
+        ("pending", _) => format!("{} waits to be admitted", node.name),
+        ("closed", _) => format!("{} takes no new bookings", node.name),
+        _ => format!("{} is revoked", node.name),
+    };
+    Ok(NodePage {
+        page,
+        id: node.id.to_string(),
+        headline,
+        note: node.state_note.clone().unwrap_or_default(),
+        state,
+        tone,
+        facts: facts(&node, &zone, now),
+        gpus: node.gpus.iter().map(|gpu| gpu_row(gpu, &zone, now)).collect(),
+        abilities: abilities(&node),
+        may_admit: match node.state.as_str() {
+            "pending" if admin => Some("Admit it"),
+            "closed" if admin => Some("Accept what it reports"),
+            _ => None,
+        },
+        may_revoke: admin && node.state != "revoked",
+        name: node.name,
+    })
+}
+
+fn gpu_row(gpu: &GpuView, zone: &Zone, now: Instant) -> GpuRow {
+    GpuRow {
+        index: gpu.index,
+        model: gpu.model.clone(),
+        memory: format::bytes(gpu.memory_bytes),
+        uuid: gpu.uuid.clone(),
+        state: gpu.state.replace('_', " "),
+        tone: match gpu.state.as_str() {
+            "free" => "moss",
+            "leased" => "water",
+            "unknown" | "out_of_service" => "rust",
+            _ => "",
+        },
+        note: gpu.state_note.clone().unwrap_or_default(),
+        href: gpu.booking.map(|id| format!("/bookings/{id}")),
+        until: gpu.until.map(|at| zone.moment(at.0, now)).unwrap_or_default(),
+    }
+}
+
+fn facts(node: &NodeView, zone: &Zone, now: Instant) -> Vec<(&'static str, String)> {
+    let seen = &node.observed;
+    let mut facts = vec![("Last contact", contact(node, now))];
+    if let Some(at) = node.last_contact.filter(|_| !node.connected) {
+        facts.push(("That was", zone.moment(at.0, now)));
+    }
+    facts.extend([
+        ("Host name", seen.hostname.clone()),
+        ("Pool", node.pool.clone()),
+        ("Owner", node.owner.clone().unwrap_or_else(|| "the organisation".to_owned())),
+        ("CPUs", seen.cpus.to_string()),
+        ("Memory", format::bytes(seen.memory_bytes)),
+        ("Scratch", format::bytes(seen.disk_bytes)),
+        ("Kernel", seen.kernel.clone()),
+    ]);
+    let driver = match (&seen.driver, node.simulated) {
+        (Some(version), _) => version.clone(),
+        (None, true) => "none: its GPUs are simulated".to_owned(),
+        (None, false) => "none".to_owned(),
+    };
+    facts.push(("NVIDIA driver", driver));
+    if node.local {
+        facts.push(("Runs", "on the server’s own machine".to_owned()));
+    }
+    facts.push(("Id", node.id.to_string()));
+    facts
+}
+
+fn abilities(node: &NodeView) -> Vec<Ability> {
+    let sandbox = &node.observed.sandbox;
+    let ability = |name, there, with: &str, without: &str| Ability {
+        name,
+        there,
+        said: if there { with } else { without }.to_owned(),
+    };
+    let problem = sandbox.problem.as_deref().unwrap_or_default();
+    vec![
+        ability("Workloads", sandbox.problem.is_none(), "run in a sandbox of their own", problem),
+        ability(
+            "Network",
+            sandbox.network,
+            "outbound, apart from the host’s",
+            "workloads have none: install slirp4netns or passt on the node",
+        ),
+        ability(
+            "CPU share",
+            sandbox.cpu,
+            "enforced",
+            "not enforced: the node’s user may not use the cpu controller of cgroups",
+        ),
+        ability(
+            "Memory share",
+            sandbox.memory,
+            "enforced",
+            "not enforced: the node’s user may not use the memory controller of cgroups",
+        ),
+    ]
+}
+
+fn id(text: &str) -> Result<NodeId, Common> {
+    text.parse().map_err(|_| Common::NotFound { what: "node" })
+}
+
+#[get("/nodes/<given>")]
+pub fn page(who: SignedIn, mill: &State<Mill>, given: &str) -> Result<Html<NodePage>, PageError> {
+    draw(mill, &who, id(given)?).map(Html)
+}
+
+fn outcome(mill: &Mill, who: &Admin, id: NodeId, changed: Answer<()>) -> Result<Redirect, Again<NodePage>> {
+    match changed {
+        Ok(()) => Ok(Redirect::to(format!("/nodes/{id}"))),
+        Err(AppError::Refused(why)) => {
+            let mut page = draw(mill, &who.0, id).map_err(Again::Page)?;
+            page.page.flash = Some(Flash::refused(&why.reason().sentence()));
+            Err(Again::Form(status(why.reason().kind()), Html(page)))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+#[post("/nodes/<given>/admit", data = "<_posted>")]
+pub async fn admit(who: Admin, mill: &State<Mill>, given: &str, _posted: Posted) -> Result<Redirect, Again<NodePage>> {
+    let id = id(given)?;
+    let changed = manage::admit(mill, &who.0.who.actor, id).await;
+    outcome(mill, &who, id, changed)
+}
+
+#[post("/nodes/<given>/revoke", data = "<_posted>")]
+pub async fn revoke(who: Admin, mill: &State<Mill>, given: &str, _posted: Posted) -> Result<Redirect, Again<NodePage>> {
+    let id = id(given)?;
+    let changed = manage::revoke(mill, &who.0.who.actor, id).await;
+    outcome(mill, &who, id, changed)
+}
