@@ -43,6 +43,8 @@ pub struct JoinAnswer {
     pub node: NodeId,
     pub certificate_pem: String,
     pub root_pem: String,
+    /// When two thirds of the certificate's life are over, by the mill's clock.
+    pub renew_at: Instant,
     /// Whether an admin has to admit it first.
     pub pending: bool,
 }

@@ -8,7 +8,7 @@ use crate::app::trust::{Issued, NODE_LASTS, TrustError};
 use crate::base::ids::{NodeId, UnitId};
 use crate::base::secret::SecretHash;
 use crate::base::text::Name;
-use crate::base::window::Instant;
+use crate::base::window::{Instant, Span};
 use crate::clock;
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::hardware::{credible, first_units};
@@ -32,7 +32,20 @@ struct Signed {
     key: SecretHash,
     serial: String,
     expires: Instant,
+    renew_at: Instant,
     chain_pem: String,
+}
+
+impl Signed {
+    fn answer(&self, fleet: &Fleet) -> JoinAnswer {
+        JoinAnswer {
+            node: self.node,
+            certificate_pem: self.chain_pem.clone(),
+            root_pem: fleet.root.certificate_pem().to_owned(),
+            renew_at: self.renew_at,
+            pending: false,
+        }
+    }
 }
 
 /// Lets a machine in. The answer's certificate is the only proof of identity it will ever have.
@@ -52,7 +65,7 @@ pub async fn join(fleet: &Fleet, request: JoinRequest) -> Answer<JoinAnswer> {
     };
     let node = known.map_or_else(|| NodeId::from_u128(ids::fresh()), |node| node.id);
     let signed = sign(fleet, &request.csr_pem, node)?;
-    let chain_pem = signed.chain_pem.clone();
+    let answer = signed.answer(fleet);
     let unit_ids: Vec<UnitId> = request.observed.gpus.iter().map(|_| UnitId::from_u128(ids::fresh())).collect();
     let pending = fleet
         .mill
@@ -69,13 +82,13 @@ pub async fn join(fleet: &Fleet, request: JoinRequest) -> Answer<JoinAnswer> {
             enter(view, &signed, row, &request, &unit_ids, now)
         })
         .await?;
-    Ok(JoinAnswer { node, certificate_pem: chain_pem, root_pem: fleet.root.certificate_pem().to_owned(), pending })
+    Ok(JoinAnswer { pending, ..answer })
 }
 
 /// A new certificate for the same key; the one in force stays good until the new one is seen.
 pub async fn renew(fleet: &Fleet, node: NodeId, request: RenewRequest) -> Answer<JoinAnswer> {
     let signed = sign(fleet, &request.csr_pem, node)?;
-    let chain_pem = signed.chain_pem.clone();
+    let answer = signed.answer(fleet);
     let pending = fleet
         .mill
         .store
@@ -90,7 +103,7 @@ pub async fn renew(fleet: &Fleet, node: NodeId, request: RenewRequest) -> Answer
             Ok((changes, row.state == NodeState::Pending))
         })
         .await?;
-    Ok(JoinAnswer { node, certificate_pem: chain_pem, root_pem: fleet.root.certificate_pem().to_owned(), pending })
+    Ok(JoinAnswer { pending, ..answer })
 }
 
 /// A certificate's serial as it is stored: lower-case hexadecimal without leading zeros.
@@ -110,7 +123,8 @@ fn sign(fleet: &Fleet, csr_pem: &str, node: NodeId) -> Answer<Signed> {
         TrustError::BadRequest => FleetRefusal::BadRequest.into(),
         other => AppError::outside("signing a node's certificate", other),
     })?;
-    Ok(Signed { node, key, serial: serial_text(serial), expires: valid.end(), chain_pem })
+    let renew_at = valid.end().minus(Span::from_millis(valid.span().as_millis() / 3));
+    Ok(Signed { node, key, serial: serial_text(serial), expires: valid.end(), renew_at, chain_pem })
 }
 
 /// The token, if it may be used now by this key.

@@ -1,0 +1,195 @@
+//! One bulk connection: dials the mill, connects to a lease's shim and copies frames both ways. It refuses to carry anything
+//! from outside that only the agent may tell a shim (deadline, stop), and serves logs of leases that are over by itself.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::ClientConfig;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::archive;
+use super::dial::{DialError, Server, Socket};
+use super::lease::{self, LeaseError, Standing};
+use super::place::Place;
+use super::shim::LOG;
+use super::shim::client::{ClientError, ShimClient};
+use super::shim::journal;
+use super::shim::stream::Connection;
+use crate::base::ids::{LeaseId, StreamId};
+use crate::wire::frame::{Decoder, Frame, HEADER, MAX_PAYLOAD, Size};
+use crate::wire::lease::{ExitKind, Phase};
+use crate::wire::node::StreamKind;
+
+/// Bytes of a log in one frame; its offset takes eight more.
+const LOG_PIECE: usize = MAX_PAYLOAD - 8;
+
+/// Why a stream could not be opened; its display is shown to the person who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamRefusal {
+    #[error("this lease is not on the node (any more)")]
+    NotHere,
+    #[error("there is no terminal with this number")]
+    Tab,
+    #[error("the lease is over, and its terminals with it")]
+    Over,
+    #[error("the lease is still starting; try again in a moment")]
+    Starting,
+    #[error("its log cannot be read")]
+    Log,
+    #[error(transparent)]
+    Shim(#[from] ClientError),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+}
+
+/// What the stream is connected to on this side.
+enum Source {
+    Shim(Connection),
+    File { path: PathBuf, from: u64, exit: Option<ExitKind> },
+}
+
+/// Serves one stream to its end. An error means that nothing was opened.
+pub async fn serve(
+    place: &Place,
+    server: &Server,
+    tls: Arc<ClientConfig>,
+    stream: StreamId,
+    lease: LeaseId,
+    kind: StreamKind,
+) -> Result<(), StreamRefusal> {
+    let source = open(place, lease, kind).await?;
+    let socket = server.web_socket(tls, &format!("/stream/{stream}"), HEADER + MAX_PAYLOAD).await?;
+    match source {
+        Source::Shim(connection) => relay(socket, connection).await,
+        Source::File { path, from, exit } => read_out(socket, path, from, exit).await,
+    }
+    Ok(())
+}
+
+/// The directory of the newest attempt of a lease.
+fn newest(leases: &Path, lease: LeaseId) -> Option<PathBuf> {
+    let dirs = lease::list(leases).ok()?;
+    let attempts = dirs.into_iter().filter_map(|dir| {
+        let (found, attempt) = archive::parse_dir_name(dir.file_name()?.to_str()?)?;
+        (found == lease).then_some((attempt, dir))
+    });
+    attempts.max().map(|(_, dir)| dir)
+}
+
+async fn open(place: &Place, lease: LeaseId, kind: StreamKind) -> Result<Source, StreamRefusal> {
+    let Some(dir) = newest(&place.leases(), lease) else { return archived(place, lease, kind) };
+    let seen = lease::inspect(&dir).map_err(|error| match error {
+        LeaseError::Io(..) => StreamRefusal::Starting,
+        _ => StreamRefusal::NotHere,
+    })?;
+    let live = seen.standing == Standing::Live;
+    match kind {
+        StreamKind::Terminal { .. } if !live => Err(StreamRefusal::Over),
+        StreamKind::Terminal { .. } if seen.state.phase == Phase::Starting => Err(StreamRefusal::Starting),
+        StreamKind::Terminal { tab, cols, rows } => {
+            let tab = u16::try_from(tab).map_err(|_| StreamRefusal::Tab)?;
+            Ok(Source::Shim(ShimClient::new(&dir).attach(tab, Size { cols, rows }).await?))
+        }
+        StreamKind::Log { from, follow } if live => Ok(Source::Shim(ShimClient::new(&dir).follow(from, follow).await?)),
+        StreamKind::Log { from, .. } => {
+            let exit = match seen.state.phase {
+                Phase::Ended { exit, .. } => Some(exit),
+                _ => None,
+            };
+            Ok(Source::File { path: dir.join(LOG), from, exit })
+        }
+    }
+}
+
+fn archived(place: &Place, lease: LeaseId, kind: StreamKind) -> Result<Source, StreamRefusal> {
+    let StreamKind::Log { from, .. } = kind else { return Err(StreamRefusal::NotHere) };
+    let (path, exit) =
+        archive::find(&place.logs(), lease).map_err(|_| StreamRefusal::Log)?.ok_or(StreamRefusal::NotHere)?;
+    Ok(Source::File { path, from, exit: Some(exit) })
+}
+
+type ToMill = SplitSink<Socket, Message>;
+
+/// Copies frames until either side closes.
+async fn relay(socket: Socket, connection: Connection) {
+    let (mut to_mill, from_mill) = socket.split();
+    let mut inlet = Inlet { socket: from_mill, decoder: Decoder::default() };
+    let Connection { mut reader, mut writer } = connection;
+    let up = async {
+        while let Ok(Some(frame)) = reader.next().await {
+            if send(&mut to_mill, &frame).await.is_err() {
+                return;
+            }
+        }
+    };
+    let down = async {
+        while let Some(frame) = inlet.next().await {
+            if !frame.is_from_person() || writer.send(&frame).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+    }
+    // The mill may be gone already.
+    let _ = to_mill.close().await;
+}
+
+async fn send(to_mill: &mut ToMill, frame: &Frame) -> Result<(), ()> {
+    to_mill.send(Message::Binary(frame.encode().into())).await.map_err(|_| ())
+}
+
+/// What comes from the mill. Bytes come in pieces of any size: what the asker wrote is not cut at frames.
+struct Inlet {
+    socket: SplitStream<Socket>,
+    decoder: Decoder,
+}
+
+impl Inlet {
+    /// The next frame; `None` when the mill closed or sent something else.
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().ok()? {
+                return Some(frame);
+            }
+            match self.socket.next().await? {
+                Ok(Message::Binary(bytes)) => self.decoder.feed(&bytes),
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// A log whose lease is over: what there is, then how it ended.
+async fn read_out(socket: Socket, path: PathBuf, from: u64, exit: Option<ExitKind>) {
+    let (mut to_mill, from_mill) = socket.split();
+    let mut inlet = Inlet { socket: from_mill, decoder: Decoder::default() };
+    let up = async {
+        let Ok(file) = std::fs::File::open(&path) else { return };
+        let mut offset = from;
+        loop {
+            let bytes = journal::read_at(&file, offset, LOG_PIECE).unwrap_or_default();
+            if bytes.is_empty() {
+                break;
+            }
+            let length = bytes.len() as u64;
+            if send(&mut to_mill, &Frame::Log { offset, bytes }).await.is_err() {
+                return;
+            }
+            offset += length;
+        }
+        let last = exit.map_or(Frame::Done, Frame::LogEnd);
+        // Whoever asked may have gone.
+        let _ = send(&mut to_mill, &last).await;
+    };
+    tokio::select! {
+        () = up => {}
+        // Only a close can come.
+        _ = inlet.next() => {}
+    }
+    let _ = to_mill.close().await;
+}
