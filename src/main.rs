@@ -11,6 +11,8 @@ use gristmill::{config, launch};
 enum Role {
     /// Run the server
     Serve(config::ServeSettings),
+    /// Make this machine a node of a mill
+    Agent(launch::agent::AgentArgs),
     /// Set a data directory up without a browser
     Setup(launch::setup::SetupArgs),
 }
@@ -34,6 +36,10 @@ fn role(role: Role) -> ExitCode {
         Role::Serve(settings) => {
             launch::logs::start(settings.log_json);
             runtime.block_on(launch::serve::run(settings))
+        }
+        Role::Agent(args) => {
+            launch::logs::start(args.log_json);
+            return runtime.block_on(launch::agent::run(args)).map_or_else(|why| failed(&why), |()| ExitCode::SUCCESS);
         }
         Role::Setup(args) => runtime.block_on(launch::setup::run(args)).map(|_| ()),
     };

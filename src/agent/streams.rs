@@ -6,16 +6,16 @@ use std::sync::Arc;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::ClientConfig;
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::archive;
 use super::dial::{DialError, Server, Socket};
 use super::lease::{self, LeaseError, Standing};
 use super::place::Place;
-use super::shim::LOG;
 use super::shim::client::{ClientError, ShimClient};
 use super::shim::journal;
 use super::shim::stream::Connection;
+use super::{archive, follow};
 use crate::base::ids::{LeaseId, StreamId};
 use crate::wire::frame::{Decoder, Frame, HEADER, MAX_PAYLOAD, Size};
 use crate::wire::lease::{ExitKind, Phase};
@@ -45,8 +45,19 @@ pub enum StreamRefusal {
 
 /// What the stream is connected to on this side.
 enum Source {
-    Shim(Connection),
-    File { path: PathBuf, from: u64, exit: Option<ExitKind> },
+    Terminal(Connection),
+    /// A lease with a directory, live or over.
+    Log {
+        dir: PathBuf,
+        from: u64,
+        live: bool,
+    },
+    /// A log that was put aside.
+    Kept {
+        path: PathBuf,
+        from: u64,
+        exit: ExitKind,
+    },
 }
 
 /// Serves one stream to its end. An error means that nothing was opened.
@@ -61,8 +72,17 @@ pub async fn serve(
     let source = open(place, lease, kind).await?;
     let socket = server.web_socket(tls, &format!("/stream/{stream}"), HEADER + MAX_PAYLOAD).await?;
     match source {
-        Source::Shim(connection) => relay(socket, connection).await,
-        Source::File { path, from, exit } => read_out(socket, path, from, exit).await,
+        Source::Terminal(connection) => relay(socket, connection).await,
+        Source::Log { dir, from, live } => {
+            let (to, frames) = mpsc::channel(4);
+            // The sender goes with the block, so that the other side sees the end.
+            let following = async move { follow::follow(&dir, from, live, &to).await };
+            tokio::join!(following, hand_on(socket, frames));
+        }
+        Source::Kept { path, from, exit } => {
+            let (to, frames) = mpsc::channel(4);
+            tokio::join!(read_out(path, from, exit, to), hand_on(socket, frames));
+        }
     }
     Ok(())
 }
@@ -83,21 +103,13 @@ async fn open(place: &Place, lease: LeaseId, kind: StreamKind) -> Result<Source,
         LeaseError::Io(..) => StreamRefusal::Starting,
         _ => StreamRefusal::NotHere,
     })?;
-    let live = seen.standing == Standing::Live;
     match kind {
-        StreamKind::Terminal { .. } if !live => Err(StreamRefusal::Over),
+        StreamKind::Log { from, follow } => Ok(Source::Log { dir, from, live: follow }),
+        StreamKind::Terminal { .. } if seen.standing != Standing::Live => Err(StreamRefusal::Over),
         StreamKind::Terminal { .. } if seen.state.phase == Phase::Starting => Err(StreamRefusal::Starting),
         StreamKind::Terminal { tab, cols, rows } => {
             let tab = u16::try_from(tab).map_err(|_| StreamRefusal::Tab)?;
-            Ok(Source::Shim(ShimClient::new(&dir).attach(tab, Size { cols, rows }).await?))
-        }
-        StreamKind::Log { from, follow } if live => Ok(Source::Shim(ShimClient::new(&dir).follow(from, follow).await?)),
-        StreamKind::Log { from, .. } => {
-            let exit = match seen.state.phase {
-                Phase::Ended { exit, .. } => Some(exit),
-                _ => None,
-            };
-            Ok(Source::File { path: dir.join(LOG), from, exit })
+            Ok(Source::Terminal(ShimClient::new(&dir).attach(tab, Size { cols, rows }).await?))
         }
     }
 }
@@ -106,7 +118,7 @@ fn archived(place: &Place, lease: LeaseId, kind: StreamKind) -> Result<Source, S
     let StreamKind::Log { from, .. } = kind else { return Err(StreamRefusal::NotHere) };
     let (path, exit) =
         archive::find(&place.logs(), lease).map_err(|_| StreamRefusal::Log)?.ok_or(StreamRefusal::NotHere)?;
-    Ok(Source::File { path, from, exit: Some(exit) })
+    Ok(Source::Kept { path, from, exit })
 }
 
 type ToMill = SplitSink<Socket, Message>;
@@ -164,32 +176,41 @@ impl Inlet {
     }
 }
 
-/// A log whose lease is over: what there is, then how it ended.
-async fn read_out(socket: Socket, path: PathBuf, from: u64, exit: Option<ExitKind>) {
+/// Sends frames until there are no more or the mill closes.
+async fn hand_on(socket: Socket, mut frames: mpsc::Receiver<Frame>) {
     let (mut to_mill, from_mill) = socket.split();
     let mut inlet = Inlet { socket: from_mill, decoder: Decoder::default() };
     let up = async {
-        let Ok(file) = std::fs::File::open(&path) else { return };
-        let mut offset = from;
-        loop {
-            let bytes = journal::read_at(&file, offset, LOG_PIECE).unwrap_or_default();
-            if bytes.is_empty() {
-                break;
-            }
-            let length = bytes.len() as u64;
-            if send(&mut to_mill, &Frame::Log { offset, bytes }).await.is_err() {
+        while let Some(frame) = frames.recv().await {
+            if send(&mut to_mill, &frame).await.is_err() {
                 return;
             }
-            offset += length;
         }
-        let last = exit.map_or(Frame::Done, Frame::LogEnd);
-        // Whoever asked may have gone.
-        let _ = send(&mut to_mill, &last).await;
     };
     tokio::select! {
         () = up => {}
         // Only a close can come.
         _ = inlet.next() => {}
     }
+    // The mill may be gone already.
     let _ = to_mill.close().await;
+}
+
+/// A log that was put aside: what there is, then how the command ended.
+async fn read_out(path: PathBuf, from: u64, exit: ExitKind, to: mpsc::Sender<Frame>) {
+    let Ok(file) = std::fs::File::open(&path) else { return };
+    let mut offset = from;
+    loop {
+        let bytes = journal::read_at(&file, offset, LOG_PIECE).unwrap_or_default();
+        if bytes.is_empty() {
+            break;
+        }
+        let length = bytes.len() as u64;
+        if to.send(Frame::Log { offset, bytes }).await.is_err() {
+            return;
+        }
+        offset += length;
+    }
+    // Whoever asked may have gone.
+    let _ = to.send(Frame::LogEnd(exit)).await;
 }

@@ -1,4 +1,6 @@
 //! Starts each role and wires the floors together: the only place that names them all. It refuses rules.
+pub mod agent;
+pub mod local_node;
 pub mod logs;
 pub mod serve;
 pub mod setup;

@@ -92,6 +92,8 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let door = tokio::spawn(door.run(until(stopping.clone())));
 
     announce(&mill, &url).await?;
+    let local = (!settings.no_local_node)
+        .then(|| tokio::spawn(super::local_node::keep(mill.clone(), gateway.address, fleet.root.fingerprint())));
 
     signal().await?;
     tracing::info!("stopping; workloads and this machine's agent go on");
@@ -99,6 +101,9 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     drop(watching);
     posting.abort();
     upkeep.abort();
+    if let Some(local) = local {
+        local.abort();
+    }
     let _ = door.await;
     console_stop.notify();
     if let Err(problem) = gateway.stop().await {
