@@ -81,10 +81,11 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let mill = Mill::new(store, seal, Arc::new(Hub::default()), &url, &settings.data);
 
     let fleet = Fleet { mill: mill.clone(), root, orders: Arc::new(FromBookings) };
+    // Before the gateway: it has to know which nodes were connected.
+    let watching = fleet_watch::start(&fleet)?;
     let gateway = gateway::start(fleet.clone(), settings.gateway).await?;
     let posting = tokio::spawn(outbox::run(mill.clone()));
     let upkeep = tokio::spawn(upkeep::start(mill.clone()));
-    let watching = fleet_watch::start(&fleet)?;
     let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
     let console_stop = console.shutdown();

@@ -12,6 +12,9 @@ use crate::store::read::{Order, Read};
 
 /// How often silence is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often all links compare the desired state with what they sent: leases come into view as time passes, without a
+/// commit.
+const WAKE_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts the tasks; they end when the set is dropped. To be called once, before the gateway listens.
 pub fn start(fleet: &Fleet) -> Answer<JoinSet<()>> {
@@ -39,8 +42,13 @@ async fn wake_links(fleet: Fleet) {
 async fn look(fleet: Fleet) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut woken = Monotonic::now();
     loop {
         ticks.tick().await;
+        if woken.elapsed() >= WAKE_EVERY {
+            woken = Monotonic::now();
+            fleet.mill.hub.wake_all();
+        }
         let due = fleet.mill.hub.due(Monotonic::now());
         if !due.is_empty()
             && let Err(error) = contact::write_contacts(&fleet, due).await

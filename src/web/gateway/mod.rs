@@ -162,7 +162,7 @@ fn config(address: SocketAddr, tls: TlsConfig) -> Config {
         ctrlc: false,
         signals: std::collections::HashSet::new(),
         grace: 1,
-        mercy: 1,
+        mercy: 0,
         ..ShutdownConfig::default()
     };
     Config {
