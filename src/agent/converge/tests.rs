@@ -180,7 +180,7 @@ fn a_stop_is_acknowledged_when_it_is_in_force() {
 
 #[test]
 fn time_alone_is_no_news() {
-    let ready = |seconds| facts(&[want()], &[kept(1, running())], OFFSET, seconds * 1000);
+    let ready = |seconds: i64| facts(&[want()], &[kept(1, running())], OFFSET, seconds * 1000);
     assert!(same_but_for_time(&ready(110), &ready(150)));
     assert!(!same_but_for_time(&ready(110), &facts(&[want()], &[kept(1, ending_phase())], OFFSET, 150_000)));
     assert!(!same_but_for_time(&ready(110), &[]));
