@@ -150,6 +150,7 @@ fn main() {
         }
         times.sort_unstable();
         report.say(&format!("earliest slot of {gpus}, p50"), percentile(&times, 50), "us");
+        report.say(&format!("earliest slot of {gpus}, p90"), percentile(&times, 90), "us");
         report.say(&format!("earliest slot of {gpus}, p99"), percentile(&times, 99), "us");
         report.say(&format!("earliest slot of {gpus}, mean wait found"), waits / f64::from(settings.searches), "h");
     }
