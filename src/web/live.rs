@@ -1,14 +1,15 @@
 //! What pages hear of: one stream per browser that names what was touched, never what it became. The page fetches itself
-//! again under its reader's own rights. It refuses to name what the reader may not see, and more streams than a person
-//! can have open.
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+//! again under its reader's own rights. It refuses to name what the reader may not see, and more streams at once than a
+//! person needs.
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rocket::http::Status;
 use rocket::response::stream::{Event as Sent, EventStream};
 use rocket::{Shutdown, State, get};
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::guard::{self, SignedIn};
@@ -19,42 +20,51 @@ use crate::domain::event::Event;
 use crate::domain::people::rights::Actor;
 use crate::store::{Committed, Read, StoreError};
 
-/// Streams of one session at once: a browser holds one for all its tabs.
-const MOST: usize = 6;
+/// Streams of one session at once: a browser holds one for all its tabs. One more ends the oldest, because a browser that
+/// left is only noticed at the next heartbeat.
+const MOST: usize = 8;
 /// So that front doors and browsers know that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often session and rights are looked at again.
 const RECHECK: Duration = Duration::from_secs(60);
 
-/// The open streams by session; managed by Rocket.
+/// The open streams by session, the oldest first; managed by Rocket.
 #[derive(Clone, Default)]
-pub struct Listeners(Arc<Mutex<HashMap<SessionId, usize>>>);
+pub struct Listeners(Arc<Mutex<HashMap<SessionId, VecDeque<Arc<Notify>>>>>);
 
 /// One open stream; it counts until it is dropped.
 struct Listening {
     all: Listeners,
     session: SessionId,
+    /// Told when a newer stream takes its place.
+    give_way: Arc<Notify>,
 }
 
 impl Listeners {
-    fn enter(&self, session: SessionId) -> Option<Listening> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(session).or_default();
-        if *count >= MOST {
-            return None;
+    fn open(&self) -> MutexGuard<'_, HashMap<SessionId, VecDeque<Arc<Notify>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, session: SessionId) -> Listening {
+        let give_way = Arc::new(Notify::new());
+        let mut open = self.open();
+        let streams = open.entry(session).or_default();
+        if streams.len() >= MOST
+            && let Some(oldest) = streams.pop_front()
+        {
+            oldest.notify_one();
         }
-        *count += 1;
-        drop(open);
-        Some(Listening { all: self.clone(), session })
+        streams.push_back(Arc::clone(&give_way));
+        Listening { all: self.clone(), session, give_way }
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let mut open = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.session) {
-            *count -= 1;
-            if *count == 0 {
+        let mut open = self.all.open();
+        if let Some(streams) = open.get_mut(&self.session) {
+            streams.retain(|stream| !Arc::ptr_eq(stream, &self.give_way));
+            if streams.is_empty() {
                 open.remove(&self.session);
             }
         }
@@ -69,14 +79,13 @@ pub fn stream(
     end: Shutdown,
 ) -> Result<EventStream![Sent], Status> {
     let session = who.who.session.ok_or(Status::Unauthorized)?;
-    let place = listeners.enter(session).ok_or(Status::TooManyRequests)?;
+    let place = listeners.enter(session);
     Ok(events(mill.inner().clone(), who, place, end).heartbeat(HEARTBEAT))
 }
 
 fn events(mill: Mill, who: SignedIn, place: Listening, mut end: Shutdown) -> EventStream![Sent] {
     let mut commits = mill.store.subscribe();
     EventStream! {
-        let _place = place;
         let mut actor = who.who.actor.clone();
         let mut recheck = tokio::time::interval(RECHECK);
         recheck.tick().await;
@@ -93,6 +102,7 @@ fn events(mill: Mill, who: SignedIn, place: Listening, mut end: Shutdown) -> Eve
                     Ok(None) => break,
                     Err(_) => continue,
                 },
+                () = place.give_way.notified() => break,
                 _ = &mut end => break,
             };
             if !topics.is_empty() {
@@ -174,18 +184,21 @@ fn touched(mill: &Mill, actor: &Actor, commit: &Committed) -> Result<BTreeSet<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rocket::futures::FutureExt as _;
 
     #[test]
-    fn a_session_has_a_few_streams_and_gets_them_back() {
+    fn a_session_has_a_few_streams_and_the_oldest_gives_way() {
         let listeners = Listeners::default();
         let session = SessionId::from_u128(1);
-        let mut open: Vec<_> = (0..MOST).map(|_| listeners.enter(session).expect("room")).collect();
-        assert!(listeners.enter(session).is_none());
-        assert!(listeners.enter(SessionId::from_u128(2)).is_some(), "another session has its own");
-        open.pop();
-        assert!(listeners.enter(session).is_some());
-        drop(open);
-        assert!(listeners.0.lock().unwrap().is_empty(), "nothing is kept of who left");
+        let open: Vec<_> = (0..MOST).map(|_| listeners.enter(session)).collect();
+        let told = |place: &Listening| place.give_way.notified().now_or_never().is_some();
+        assert!(!told(&open[0]));
+        let other = listeners.enter(SessionId::from_u128(2));
+        assert!(!told(&open[0]), "another session has its own");
+        let newest = listeners.enter(session);
+        assert!(told(&open[0]) && !told(&open[1]) && !told(&newest));
+        drop((open, other, newest));
+        assert!(listeners.open().is_empty(), "nothing is kept of who left");
     }
 
     #[test]
