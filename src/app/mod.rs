@@ -10,4 +10,6 @@ pub mod mill;
 pub mod money;
 pub mod outbox;
 pub mod people;
+pub mod status;
 pub mod trust;
+pub mod upkeep;

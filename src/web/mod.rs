@@ -1,5 +1,6 @@
 //! Pages and JSON API: every route on one page. It knows HTTP and no database: a handler is a guard, a typed form, one call
 //! into `app`, and a page.
+pub mod api;
 pub mod assets;
 pub mod bookings;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod page;
 pub mod people;
 pub mod security;
 pub mod site;
+pub mod terminal;
 
 use std::net::Ipv4Addr;
 
@@ -24,6 +26,7 @@ use rocket::data::{Limits, ToByteUnit as _};
 use rocket::{Build, Config, Rocket, catchers};
 
 use crate::app::mill::Mill;
+use crate::base::ids::SessionId;
 use crate::base::secret::Secret;
 
 /// The console on a loopback port, for the front door alone: requests without its secret see nothing.
@@ -32,15 +35,19 @@ pub fn console(mill: Mill, here: people::setup::Here, door: Secret, port: u16) -
         .manage(mill)
         .manage(here)
         .manage(guard::EdgeSecret(door))
-        .manage(bookings::terminal::Tickets::default())
         .manage(live::Listeners::default())
+        .manage(terminal::Tickets::<SessionId>::default())
+        .manage(terminal::Tickets::<api::Caller>::default())
         .attach(security::Headers)
         .mount("/", rocket::routes![assets::serve, home::page, live::stream, find::page])
         .mount("/", people::routes())
         .mount("/", bookings::routes())
         .mount("/", fleet::routes())
         .mount("/", money::routes())
+        .mount("/", api::authority())
+        .mount(api::BASE, api::routes())
         .register("/", catchers![error::caught])
+        .register(api::BASE, api::catchers())
 }
 
 fn config(port: u16) -> Config {

@@ -12,6 +12,7 @@ pub mod join;
 pub mod link;
 pub mod manage;
 pub mod orders;
+pub mod reading;
 pub mod show;
 pub mod streams;
 pub mod tokens;

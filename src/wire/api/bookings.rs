@@ -175,3 +175,20 @@ pub struct TicketAnswer {
     /// Path and query to connect to on this server.
     pub path: String,
 }
+
+/// A piece of a booking's log: the data of `event: log` while it is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogChunk {
+    /// Where in the log its first byte stands.
+    pub offset: u64,
+    /// The bytes themselves, in base 64: a log need not be text.
+    pub bytes: String,
+}
+
+/// Nothing more comes: the data of `event: end`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogEnd {
+    /// What the command returned; 128 + the signal when one ended it. `null` where there is none.
+    pub exit_code: Option<i32>,
+    pub said: String,
+}

@@ -1,0 +1,67 @@
+//! The JSON API, version 1: every action of the console for programs, with the command line as its first client. Who asks is
+//! told by a bearer token alone. It refuses cookies, unknown fields, bodies beyond 64 KiB, and answers without a shape: what
+//! does not go is a problem with what happened, why, and what to do next.
+mod admin;
+mod body;
+mod bookings;
+mod caller;
+mod fleet;
+mod log;
+mod money;
+pub mod openapi;
+mod people;
+mod terminal;
+
+use rocket::{Catcher, Route, catchers, routes};
+
+pub use body::caught;
+pub use caller::Caller;
+
+/// Where the API lies.
+pub const BASE: &str = "/api/v1";
+
+/// Every route of the API; mounted at [`BASE`].
+pub fn routes() -> Vec<Route> {
+    routes![
+        openapi::document,
+        people::login,
+        people::status,
+        people::invite,
+        people::teams,
+        fleet::nodes,
+        fleet::gpus,
+        bookings::list,
+        bookings::show,
+        bookings::quote,
+        bookings::book,
+        bookings::extend,
+        bookings::release,
+        bookings::cancel,
+        log::read,
+        log::follow,
+        terminal::ticket,
+        terminal::socket,
+        money::grant,
+        money::statement,
+        money::rates,
+        money::set_rate,
+        money::invoices,
+        money::invoice,
+        money::draft,
+        money::issue,
+        money::settle,
+        money::pdf,
+        admin::verify,
+        admin::backup,
+    ]
+}
+
+/// The public certificate of the mill's own authority, mounted at `/`: browsers and the command line are told to trust it.
+pub fn authority() -> Vec<Route> {
+    routes![admin::authority]
+}
+
+/// What answers when no handler did; registered at [`BASE`].
+pub fn catchers() -> Vec<Catcher> {
+    catchers![caught]
+}
