@@ -1,20 +1,38 @@
-//! Chooses the role by the first word. The two inner roles are started by the program itself and are in no help text.
+//! Chooses the role by the first word: the server and what belongs to it, or a verb of the command line. The two inner roles
+//! are started by the program itself and are in no help text.
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use gristmill::agent::shim;
-use gristmill::{config, launch};
+use gristmill::cli::{Globals, Verb};
+use gristmill::config;
+use gristmill::launch::{self, clients};
+use tokio::runtime::{Builder, Runtime};
 
 #[derive(clap::Parser)]
 #[command(name = "gristmill", version, about)]
+struct Line {
+    #[command(subcommand)]
+    role: Role,
+    #[command(flatten)]
+    globals: Globals,
+}
+
+#[derive(clap::Subcommand)]
 enum Role {
     /// Run the server
-    Serve(config::ServeSettings),
+    Serve(Box<config::ServeSettings>),
     /// Make this machine a node of a mill
-    Agent(launch::agent::AgentArgs),
+    Agent(Box<launch::agent::AgentArgs>),
     /// Set a data directory up without a browser
-    Setup(launch::setup::SetupArgs),
+    Setup(Box<launch::setup::SetupArgs>),
+    /// Say what is in a backup, or put it into an empty directory
+    Restore(launch::restore::RestoreArgs),
+    /// Run the server as a service of this machine
+    InstallService(launch::service::ServiceArgs),
+    #[command(flatten)]
+    Client(Verb),
 }
 
 fn main() -> ExitCode {
@@ -22,28 +40,43 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["shim", "--dir", dir] => shim::run(Path::new(dir)),
         ["inner", ..] => shim::inner(&arguments[1..]),
-        _ => role(Role::parse()),
+        _ => role(Line::parse()),
     }
 }
 
-fn role(role: Role) -> ExitCode {
+fn role(Line { role, globals }: Line) -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = match role {
+        Role::Serve(_) | Role::Agent(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(problem) => return failed(&problem),
     };
-    let done = match role {
+    let code = carry_out(&runtime, role, globals);
+    // A thread that waits for the keyboard must not keep a finished command.
+    runtime.shutdown_background();
+    code
+}
+
+fn carry_out(runtime: &Runtime, role: Role, globals: Globals) -> ExitCode {
+    match role {
         Role::Serve(settings) => {
             launch::logs::start(settings.log_json);
-            runtime.block_on(launch::serve::run(settings))
+            let done = runtime.block_on(launch::serve::run(*settings));
+            done.map_or_else(|problem| failed(&problem), |()| ExitCode::SUCCESS)
         }
         Role::Agent(args) => {
             launch::logs::start(args.log_json);
-            return runtime.block_on(launch::agent::run(args)).map_or_else(|why| failed(&why), |()| ExitCode::SUCCESS);
+            let done = runtime.block_on(launch::agent::run(*args));
+            done.map_or_else(|problem| failed(&problem), |()| ExitCode::SUCCESS)
         }
-        Role::Setup(args) => runtime.block_on(launch::setup::run(args)).map(|_| ()),
-    };
-    done.map_or_else(|problem| failed(&problem), |()| ExitCode::SUCCESS)
+        Role::Setup(args) => runtime.block_on(clients::setup(*args, globals)),
+        Role::Restore(args) => runtime.block_on(clients::restore(args, globals)),
+        Role::InstallService(args) => clients::install_service(&args, &globals),
+        Role::Client(verb) => runtime.block_on(clients::verb(verb, globals)),
+    }
 }
 
 fn failed(problem: &dyn std::error::Error) -> ExitCode {
