@@ -6,12 +6,10 @@ use super::leases::{self, Close};
 use super::settle::Scene;
 use super::{House, Voice, settle};
 use crate::app::error::Answer;
-use crate::app::fleet::orders::{Doing, Orders};
 use crate::app::mill::Mill;
 use crate::base::ids::{BookingId, LeaseId, NodeId};
 use crate::base::text;
 use crate::base::window::{Instant, Span};
-use crate::clock;
 use crate::domain::bookings::booking::{Booking, BookingState, EndCause, Exit};
 use crate::domain::bookings::lease::{Lease, LeaseState};
 use crate::domain::bookings::schedule::SILENCE_LIMIT;
@@ -19,29 +17,11 @@ use crate::domain::bookings::{grant, transition};
 use crate::domain::event::{Cause, Event};
 use crate::store::changes::Changes;
 use crate::store::read::{Read, StoreError};
-use crate::store::view::Snapshot;
 use crate::store::{Command, Reject, View};
-use crate::wire::node::{DesiredLease, FactCause, FactState, LeaseFact};
+use crate::wire::node::{FactCause, FactState, LeaseFact};
 
 /// Longest reason of a node that is kept, in characters.
 const REASON: usize = 400;
-
-/// Bookings as the fleet sees them.
-pub struct BookingOrders;
-
-impl Orders for BookingOrders {
-    fn desired(&self, view: &Snapshot, node: NodeId) -> Result<Vec<DesiredLease>, StoreError> {
-        super::desired::desired(view, node, clock::now())
-    }
-
-    fn facts<'a>(&'a self, mill: &'a Mill, node: NodeId, leases: Vec<LeaseFact>, complete: bool) -> Doing<'a> {
-        Box::pin(apply_facts(mill, node, leases, complete))
-    }
-
-    fn lost<'a>(&'a self, mill: &'a Mill, node: NodeId, _: Instant) -> Doing<'a> {
-        Box::pin(node_lost(mill, node))
-    }
-}
 
 /// Takes in what a node says it has. `complete`: it has seen the newest orders, so what it does not list is not there.
 pub async fn apply_facts(mill: &Mill, node: NodeId, facts: Vec<LeaseFact>, complete: bool) -> Answer<()> {
