@@ -52,4 +52,14 @@ function follow(view) {
   toEnd();
 }
 
-document.querySelectorAll("[data-log]").forEach(follow);
+// A log may appear later: a page that was opened before its command started is refreshed in place.
+const followed = new WeakSet();
+function find() {
+  for (const view of document.querySelectorAll("[data-log]")) {
+    if (followed.has(view)) continue;
+    followed.add(view);
+    follow(view);
+  }
+}
+new MutationObserver(find).observe(document.querySelector("main"), { childList: true, subtree: true });
+find();

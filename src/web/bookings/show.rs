@@ -43,6 +43,8 @@ pub struct BookingPage {
     steps: [(&'static str, &'static str); 6],
     /// What was written so far, for a batch.
     log: Option<log::Written>,
+    /// It runs a command, whose output belongs on the page.
+    batch: bool,
 }
 
 /// What the reader may do now.
@@ -96,6 +98,7 @@ async fn draw(mill: &Mill, who: &SignedIn, booking: BookingView, form: Typed) ->
         title,
         page,
         form,
+        batch: booking.workload == "batch",
         log,
     })
 }
