@@ -10,7 +10,7 @@ use super::read::StoreError;
 use super::record::Key;
 use crate::base::ids::{LeaseId, UnitId};
 use crate::base::window::{Instant, Window};
-use crate::domain::bookings::calendar::{Calendar, Clash};
+use crate::domain::bookings::calendar::{Calendar, Clash, Slot};
 
 /// One row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +96,9 @@ pub(super) fn index(calendar: &mut Calendar, change: CalendarChange) -> Result<(
 
 /// Builds the index from the table.
 pub(super) fn load(table: &impl ReadableTable<Bytes, Bytes>) -> Result<Calendar, StoreError> {
-    let mut calendar = Calendar::new();
-    for row in table.iter().map_err(engine)? {
+    Calendar::from_sorted(table.iter().map_err(engine)?.map(|row| {
         let (key, value) = row.map_err(engine)?;
         let row = must_decode(key.value(), value.value())?;
-        calendar.occupy(row.unit, row.window, row.lease)?;
-    }
-    Ok(calendar)
+        Ok((row.unit, Slot { window: row.window, lease: row.lease }))
+    }))
 }

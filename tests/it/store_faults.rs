@@ -213,7 +213,7 @@ fn run(disk: &Disk, steps: Vec<Step>) {
 #[test]
 fn every_write_happens_once_or_is_not_acknowledged() {
     let failures = Cell::new(0);
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(24));
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(150));
     let result = runner.run(&steps(), |steps| {
         let disk = Disk::default();
         run(&disk, steps);
@@ -221,6 +221,6 @@ fn every_write_happens_once_or_is_not_acknowledged() {
         Ok(())
     });
     result.unwrap();
-    assert!(failures.get() >= 24, "the disk failed only {} times: this proved little", failures.get());
+    assert!(failures.get() >= 150, "the disk failed only {} times: this proved little", failures.get());
     eprintln!("the disk failed {} times", failures.get());
 }
