@@ -2,7 +2,7 @@
 use tracing_subscriber::EnvFilter;
 
 /// Quiet about the framework, clear about the mill; `GRISTMILL_LOG` overrides it.
-const DEFAULT: &str = "info,rocket=warn,rocket::server=error,hyper=warn,rustls=warn,_=warn";
+const DEFAULT: &str = "info,rocket=error,hyper=warn,rustls=warn,_=error";
 
 /// Starts logging; a second call changes nothing.
 pub fn start(json: bool) {

@@ -44,7 +44,6 @@ pub fn console(mill: Mill, here: people::setup::Here, door: Secret, port: u16) -
         .mount("/", bookings::routes())
         .mount("/", fleet::routes())
         .mount("/", money::routes())
-        .mount("/", api::authority())
         .mount(api::BASE, api::routes())
         .register("/", catchers![error::caught])
         .register(api::BASE, api::catchers())

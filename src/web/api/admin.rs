@@ -1,16 +1,14 @@
-//! Upkeep by an admin: verify, back up; and the authority whose certificate everybody may have.
+//! Upkeep by an admin: verify and back up. It refuses to wait for anybody: both work on a snapshot.
 use rocket::http::{ContentType, Header};
 use rocket::serde::json::Json;
 use rocket::tokio::fs::File;
-use rocket::{Responder, State, get, post};
+use rocket::{Responder, State, post};
 
 use super::body::{Body, Nothing};
-use crate::app::fleet::authority as root;
 use crate::app::mill::Mill;
 use crate::app::upkeep;
-use crate::domain::notice::Common;
-use crate::web::error::{ApiError, PageError};
-use crate::web::guard::{Bearer, Visit};
+use crate::web::error::ApiError;
+use crate::web::guard::Bearer;
 use crate::wire::api::Problem;
 use crate::wire::api::money::VerifyAnswer;
 
@@ -42,18 +40,4 @@ pub async fn backup(who: Bearer, mill: &State<Mill>, _body: Body<Nothing>) -> Re
         content_type: ContentType::Binary,
         disposition: Header::new("content-disposition", format!("attachment; filename=\"{}\"", made.name)),
     })
-}
-
-/// The certificate of the mill's own authority.
-#[derive(Responder)]
-#[response(content_type = "application/x-pem-file")]
-pub struct Pem {
-    text: String,
-    disposition: Header<'static>,
-}
-
-#[get("/ca.pem")]
-pub fn authority(_visit: Visit, mill: &State<Mill>) -> Result<Pem, PageError> {
-    let text = root::root_certificate(&mill.store.read()?)?.ok_or(Common::NotFound { what: "certificate" })?;
-    Ok(Pem { text, disposition: Header::new("content-disposition", "attachment; filename=\"gristmill-ca.pem\"") })
 }

@@ -56,11 +56,6 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// The public certificate of the mill's own authority, mounted at `/`: browsers and the command line are told to trust it.
-pub fn authority() -> Vec<Route> {
-    routes![admin::authority]
-}
-
 /// What answers when no handler did; registered at [`BASE`].
 pub fn catchers() -> Vec<Catcher> {
     catchers![caught]

@@ -31,5 +31,7 @@ pub fn routes() -> Vec<Route> {
         notices::read,
         settings::page,
         settings::mail,
+        settings::verify,
+        settings::backup,
     ]
 }

@@ -1,11 +1,14 @@
 //! The admin's settings: outgoing mail with a test button, and where backups and checks are made. It refuses to show the
 //! mail password.
 use askama::Template;
-use rocket::{State, get, post};
+use rocket::http::{ContentType, Header};
+use rocket::tokio::fs::File;
+use rocket::{Responder, State, get, post};
 
 use crate::app::error::AppError;
 use crate::app::mill::Mill;
 use crate::app::outbox::{self, MailInput};
+use crate::app::upkeep;
 use crate::domain::notice::Common;
 use crate::domain::people::installation::{Installation, Mode, SmtpSecurity};
 use crate::web::error::PageError;
@@ -13,6 +16,7 @@ use crate::web::form::{Again, Posted};
 use crate::web::guard::Admin;
 use crate::web::page::{Flash, Html, Page, Place, Typed};
 use crate::web::site::{self, Frame};
+use crate::wire::api::money::VerifyAnswer;
 
 #[derive(Template)]
 #[template(path = "people/settings.html")]
@@ -114,4 +118,38 @@ pub async fn mail(who: Admin, mill: &State<Mill>, posted: Posted) -> Result<Html
         Err(AppError::Refused(why)) => Err(Again::form(&why, show(mill, &who, Some(posted.refused(&why))))),
         Err(other) => Err(other.into()),
     }
+}
+
+#[derive(Template)]
+#[template(path = "people/verify.html")]
+pub struct VerifyPage {
+    page: Page,
+    found: VerifyAnswer,
+    at: String,
+}
+
+#[post("/settings/verify", data = "<_posted>")]
+pub async fn verify(who: Admin, mill: &State<Mill>, _posted: Posted) -> Result<Html<VerifyPage>, PageError> {
+    let found = upkeep::verify(mill, &who.0.who.actor).await?;
+    let Frame { page, zone, now, .. } = site::frame(mill, &who.0, Place::Settings, "Check of the books")?;
+    let at = format!("{} ({})", zone.moment(now, now), zone.label(now));
+    Ok(Html(VerifyPage { page, found, at }))
+}
+
+/// A backup as a download.
+#[derive(Responder)]
+pub struct Download {
+    file: File,
+    content_type: ContentType,
+    disposition: Header<'static>,
+}
+
+#[post("/settings/backup", data = "<_posted>")]
+pub async fn backup(who: Admin, mill: &State<Mill>, _posted: Posted) -> Result<Download, PageError> {
+    let made = upkeep::backup(mill, &who.0.who.actor).await?;
+    Ok(Download {
+        file: File::from_std(made.file),
+        content_type: ContentType::Binary,
+        disposition: Header::new("content-disposition", format!("attachment; filename=\"{}\"", made.name)),
+    })
 }
