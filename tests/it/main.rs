@@ -7,6 +7,7 @@ mod mail;
 mod money;
 mod paper;
 mod people;
+mod routes;
 mod rules;
 mod sandbox;
 mod smtp_sink;

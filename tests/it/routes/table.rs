@@ -1,0 +1,182 @@
+//! Every route of the console with what each role is answered. Whoever adds a route adds a row: a test compares this table
+//! with what is mounted. It refuses wildcards.
+use rocket::http::Method::{self, Get, Post};
+
+use super::world::Role;
+
+/// The kind of answer that a role gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The page, or done and led on.
+    Yes,
+    /// Sent to the sign-in page.
+    SignIn,
+    /// As if it did not exist.
+    Gone,
+    /// Refused with who may.
+    Denied,
+    /// The API's word for not being signed in.
+    Out,
+    /// Within the role's rights, and the node does not answer.
+    Away,
+    /// Within the role's rights, and refused for what was asked.
+    Bad,
+}
+
+use Want::{Away, Bad, Denied, Gone, Out, SignIn, Yes};
+
+pub struct Row {
+    pub method: Method,
+    /// As it is mounted, without the query.
+    pub route: &'static str,
+    /// How it is asked here; names in braces are filled in by the world.
+    pub uri: &'static str,
+    /// Fields of a form, or JSON for the API.
+    pub body: &'static str,
+    pub want: [Want; 5],
+}
+
+impl Row {
+    pub fn want(&self, role: Role) -> Want {
+        self.want[role as usize]
+    }
+
+    pub fn api(&self) -> bool {
+        self.route.starts_with("/api/")
+    }
+
+    /// Open to everybody who came through the front door.
+    pub fn public(&self) -> bool {
+        self.want[0] == Yes || self.want[0] == Bad
+    }
+
+    pub fn static_file(&self) -> bool {
+        self.route.starts_with("/static/")
+    }
+
+    pub fn name(&self) -> String {
+        format!("{} {}", self.method, self.route)
+    }
+}
+
+const fn row(method: Method, route: &'static str, uri: &'static str, body: &'static str, want: [Want; 5]) -> Row {
+    Row { method, route, uri, body, want }
+}
+
+/// Pages that every member has.
+const MEMBERS: [Want; 5] = [SignIn, Yes, Yes, Yes, Yes];
+/// What is an admin's alone does not exist for others.
+const ADMINS: [Want; 5] = [SignIn, Gone, Gone, Gone, Yes];
+/// What belongs to a team does not exist for strangers.
+const TEAMS: [Want; 5] = [SignIn, Gone, Yes, Yes, Yes];
+const EVERYBODY: [Want; 5] = [Yes; 5];
+
+//                                                          anonymous, stranger, member, lead, admin
+const PEOPLE: &[Row] = &[
+    row(Get, "/static/<path..>", "/static/css/base.css", "", EVERYBODY),
+    row(Get, "/sign-in", "/sign-in?next=/account", "", EVERYBODY),
+    row(Post, "/sign-in", "/sign-in", "email=nobody%40lab.example&password=no", [Out; 5]),
+    row(Post, "/sign-out", "/sign-out", "", MEMBERS),
+    // The mill is set up: the page is over for everybody.
+    row(Get, "/setup/<link>", "/setup/made-up", "", [Bad; 5]),
+    row(Post, "/setup/<link>", "/setup/made-up", SETUP, [Bad; 5]),
+    row(Get, "/join/<link>", "/join/{link}", "", EVERYBODY),
+    row(Post, "/join/<link>", "/join/{link}", "name=Jo&password=a+turn+at+the+stone", EVERYBODY),
+    row(Get, "/people", "/people?team={team}", "", TEAMS),
+    row(
+        Post,
+        "/people/invite",
+        "/people/invite",
+        "email=n%40lab.example&team={team}&role=member",
+        [SignIn, Gone, Denied, Yes, Yes],
+    ),
+    row(
+        Post,
+        "/people/invitations/<id>/revoke",
+        "/people/invitations/{invitation}/revoke",
+        "",
+        [SignIn, Gone, Gone, Yes, Yes],
+    ),
+    row(Post, "/people/teams", "/people/teams", "name=Robots&cost_centre=K1", [SignIn, Denied, Denied, Denied, Yes]),
+    row(Get, "/account", "/account", "", MEMBERS),
+    row(
+        Post,
+        "/account/password",
+        "/account/password",
+        "old_password=wrong&password=a+turn+at+the+stone",
+        [SignIn, Out, Out, Out, Out],
+    ),
+    row(Post, "/account/tokens", "/account/tokens", "label=laptop", MEMBERS),
+    // A token is its member's alone; not even an admin ends it.
+    row(Post, "/account/tokens/<id>/revoke", "/account/tokens/{token}/revoke", "", [SignIn, Gone, Yes, Gone, Gone]),
+    row(Post, "/account/sessions/end", "/account/sessions/end", "", MEMBERS),
+    row(Get, "/notices", "/notices", "", MEMBERS),
+    row(Post, "/notices/read", "/notices/read", "", MEMBERS),
+    row(Get, "/settings", "/settings", "", ADMINS),
+    row(Post, "/settings/mail", "/settings/mail", "action=off", ADMINS),
+];
+
+const SETUP: &str = "organisation=Other&admin_email=e%40lab.example&admin_name=Eve&team=Evil&password=a+turn+at+the+stone\
+                     &currency=EUR&time_zone=UTC&mode=showback&grant=1&gpus=simulated";
+
+const BOOK: &str =
+    "action=book&seen={price}&gpus=1&when=soon&for=1h&work=batch&command=true&team={team}&model=&title=train";
+/// A booking is its team's to see, its member's and the lead's to change, and its member's alone to work in and to read.
+const OWNERS: [Want; 5] = [SignIn, Gone, Yes, Gone, Gone];
+
+const BOOKINGS: &[Row] = &[
+    row(Get, "/calendar", "/calendar?day=2026-11-30&view=week", "", MEMBERS),
+    row(Post, "/calendar/quote", "/calendar/quote", BOOK, MEMBERS),
+    row(Post, "/calendar", "/calendar?day=2026-11-30&view=week", BOOK, [SignIn, Bad, Yes, Yes, Bad]),
+    row(Get, "/bookings", "/bookings?whose=mine", "", MEMBERS),
+    row(Get, "/queue", "/queue", "", MEMBERS),
+    row(Get, "/bookings/<given>", "/bookings/{active}", "", TEAMS),
+    // Only the team spends its credits.
+    row(Post, "/bookings/<given>/extend", "/bookings/{active}/extend", "by=3600", [SignIn, Gone, Yes, Yes, Denied]),
+    row(Post, "/bookings/<given>/release", "/bookings/{active}/release", "", TEAMS),
+    row(Post, "/bookings/<given>/cancel", "/bookings/{later}/cancel", "", TEAMS),
+    row(Get, "/bookings/<given>/log", "/bookings/{batch}/log?from=0", "", OWNERS),
+    row(Get, "/bookings/<given>/log.txt", "/bookings/{batch}/log.txt", "", [SignIn, Gone, Away, Gone, Gone]),
+    row(Get, "/bookings/<given>/terminal", "/bookings/{active}/terminal", "", OWNERS),
+    row(Post, "/bookings/<given>/terminal/ticket", "/bookings/{active}/terminal/ticket", "", OWNERS),
+    // A made-up ticket opens nothing for anybody; the browser test opens a real one.
+    row(
+        Get,
+        "/bookings/<given>/terminal/ws",
+        "/bookings/{active}/terminal/ws?ticket=x&tab=1&cols=80&rows=24",
+        "",
+        [SignIn, Gone, Gone, Gone, Gone],
+    ),
+];
+
+const HOUSE: &[Row] = &[
+    row(Get, "/", "/", "", MEMBERS),
+    row(Get, "/find", "/find?q=tuning", "", MEMBERS),
+    row(Get, "/live", "/live", "", MEMBERS),
+];
+
+const FLEET: &[Row] = &[
+    row(Get, "/nodes", "/nodes", "", MEMBERS),
+    row(Get, "/nodes/<given>", "/nodes/{node}", "", MEMBERS),
+    row(Post, "/nodes/<given>/admit", "/nodes/{pending}/admit", "", ADMINS),
+    row(Post, "/nodes/<given>/revoke", "/nodes/{node}/revoke", "", ADMINS),
+    row(Get, "/ca.pem", "/ca.pem", "", EVERYBODY),
+];
+
+const MONEY: &[Row] = &[
+    row(Get, "/statement", "/statement?team={team}&before=3", "", TEAMS),
+    row(Post, "/grants", "/grants", "team={team}&amount=5&reason=more", ADMINS),
+    row(Get, "/rates", "/rates", "", MEMBERS),
+    row(Post, "/rates", "/rates", "model=H200&per_gpu_hour=2.50", ADMINS),
+    row(Get, "/invoices", "/invoices", "", MEMBERS),
+    row(Post, "/invoices", "/invoices", "team={team}&period={month}", ADMINS),
+    row(Get, "/invoices/<given>", "/invoices/{issued}", "", TEAMS),
+    row(Post, "/invoices/<given>/issue", "/invoices/{draft}/issue", "", ADMINS),
+    row(Post, "/invoices/<given>/settle", "/invoices/{issued}/settle", "", ADMINS),
+    row(Get, "/invoices/<given>/pdf", "/invoices/{issued}/pdf", "", TEAMS),
+];
+
+/// Everything that is mounted.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    PEOPLE.iter().chain(HOUSE).chain(FLEET).chain(BOOKINGS).chain(MONEY)
+}
