@@ -149,15 +149,20 @@ fn decoded(text: &str) -> String {
 
 /// The form again with what was wrong, or an error page: what a POST answers when it did not do what was asked.
 pub enum Again<T> {
-    Form(Status, Html<T>),
+    Form(Status, Box<Html<T>>),
     Page(PageError),
 }
 
 impl<T> Again<T> {
+    /// Shows a page with a status of one's own.
+    pub fn shown(status: Status, page: T) -> Self {
+        Self::Form(status, Box::new(Html(page)))
+    }
+
     /// Shows the form again, with the status of the refusal.
     pub fn form(why: &Refusal, shown: Result<T, PageError>) -> Self {
         match shown {
-            Ok(page) => Self::Form(super::error::status(why.reason().kind()), Html(page)),
+            Ok(page) => Self::shown(super::error::status(why.reason().kind()), page),
             Err(error) => Self::Page(error),
         }
     }
@@ -172,7 +177,7 @@ impl<T, E: Into<AppError>> From<E> for Again<T> {
 impl<'r, T: askama::Template> Responder<'r, 'static> for Again<T> {
     fn respond_to(self, request: &'r Request<'_>) -> rocket::response::Result<'static> {
         match self {
-            Self::Form(status, page) => (status, page).respond_to(request),
+            Self::Form(status, page) => (status, *page).respond_to(request),
             Self::Page(error) => error.respond_to(request),
         }
     }

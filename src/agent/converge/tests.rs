@@ -83,7 +83,7 @@ fn a_lease_starts_at_its_start_and_only_once() {
     assert_eq!(plan(&wanted, &[], OFFSET, 99_999), Plan { actions: vec![], look_at: Some(100_000) });
     let spawn = Action::Spawn { lease: want(), deadline: deadline_of(&want(), 200_000) };
     for second in [100, 150, 199] {
-        assert_eq!(planned(&wanted, &[], second), [spawn.clone()], "at {second}");
+        assert_eq!(planned(&wanted, &[], second), std::slice::from_ref(&spawn), "at {second}");
     }
     assert_eq!(plan(&wanted, &[], OFFSET, 200_000), Plan::default(), "its time is over");
     let here = [starting(), broken(), kept(1, Phase::Starting), kept(1, running()), kept(1, ending_phase())];
@@ -121,9 +121,9 @@ fn a_changed_end_is_told_once() {
     let longer = DesiredLease { revision: 2, end: at(300), ..want() };
     let told = Action::SetEnd { lease: LEASE, attempt: 1, deadline: deadline_of(&longer, 300_000) };
     for phase in [running(), Phase::Starting] {
-        assert_eq!(planned(&[longer.clone()], &[kept(1, phase)], 150), [told.clone()]);
+        assert_eq!(planned(std::slice::from_ref(&longer), &[kept(1, phase)], 150), std::slice::from_ref(&told));
     }
-    assert_eq!(planned(&[longer.clone()], &[kept(1, ending_phase())], 150), [], "too late");
+    assert_eq!(planned(std::slice::from_ref(&longer), &[kept(1, ending_phase())], 150), [], "too late");
     let Local::Kept(mut state) = kept(1, running()) else { panic!("a kept lease") };
     state.deadline = deadline_of(&longer, 300_000);
     assert_eq!(planned(&[longer], &[Local::Kept(state.clone())], 150), []);

@@ -99,15 +99,13 @@ pub async fn submit(
     let request = match ask::request(&typed, &zone) {
         Ok(request) if posted.text("action") == "book" => request,
         _ => {
-            return Err(Again::Form(
-                Status::Ok,
-                Html(show(mill, &who, asked, Some((typed, None))).map_err(Again::Page)?),
-            ));
+            let page = show(mill, &who, asked, Some((typed, None))).map_err(Again::Page)?;
+            return Err(Again::shown(Status::Ok, page));
         }
     };
     if let Some(dearer) = not_seen(mill, &who, &request, &posted, &zone) {
         let page = show(mill, &who, asked, Some((typed, Some(dearer)))).map_err(Again::Page)?;
-        return Err(Again::Form(Status::Conflict, Html(page)));
+        return Err(Again::shown(Status::Conflict, page));
     }
     match place::book(mill, &who.who.actor, request, posted.key(), crate::clock::now()).await {
         Ok(booking) => Ok(Redirect::to(path(booking.id))),

@@ -191,7 +191,7 @@ async fn outcome(
     let mut page = draw(mill, who, booking, posted.typed()).await?;
     let Sentence { what, why: because, next } = why.reason().sentence();
     page.page.flash = Some(Flash::refused(&Sentence { what, why: because, next }));
-    Err(Again::Form(status(why.reason().kind()), Html(page)))
+    Err(Again::shown(status(why.reason().kind()), page))
 }
 
 #[post("/bookings/<given>/extend", data = "<posted>")]

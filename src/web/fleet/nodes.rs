@@ -282,7 +282,7 @@ fn outcome(mill: &Mill, who: &Admin, id: NodeId, changed: Answer<()>) -> Result<
         Err(AppError::Refused(why)) => {
             let mut page = draw(mill, &who.0, id).map_err(Again::Page)?;
             page.page.flash = Some(Flash::refused(&why.reason().sentence()));
-            Err(Again::Form(status(why.reason().kind()), Html(page)))
+            Err(Again::shown(status(why.reason().kind()), page))
         }
         Err(other) => Err(other.into()),
     }

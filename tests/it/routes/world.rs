@@ -324,7 +324,7 @@ impl World {
     }
 
     /// Every row of every table.
-    pub fn dump(&self) -> BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>> {
+    pub fn dump(&self) -> Dump {
         let snapshot = self.mill.store.read().unwrap();
         let table = |&table: &Table| {
             let mut rows = Vec::new();
@@ -340,11 +340,11 @@ impl World {
     }
 }
 
+/// All rows of all tables, by the tables' names.
+pub type Dump = BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>;
+
 /// What changed between two dumps, by table.
-pub fn changed(
-    before: &BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>,
-    after: &BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>,
-) -> Vec<&'static str> {
+pub fn changed(before: &Dump, after: &Dump) -> Vec<&'static str> {
     before.keys().copied().filter(|table| before[table] != after[table]).collect()
 }
 
