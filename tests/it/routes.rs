@@ -32,8 +32,11 @@ async fn tried(world: &World, row: &Row, role: Role, there: bool) -> Answer {
         ask = ask.body(world.fill(row.body, there));
     }
     if row.uri.contains("/terminal/ws") {
+        // A page names itself; a program that did would be taken for one.
+        if !row.api() {
+            ask = ask.header("origin", "http://mill.example");
+        }
         for (name, value) in [
-            ("origin", "http://mill.example"),
             ("upgrade", "websocket"),
             ("connection", "upgrade"),
             ("sec-websocket-version", "13"),
@@ -125,7 +128,7 @@ async fn what_is_anothers_looks_like_what_does_not_exist() {
             let sees = role > Role::Stranger && (row.uri.contains("/terminal") || row.uri.contains("/log"));
             let hidden = match row.want(role) {
                 Want::Gone => true,
-                Want::Denied => role == Role::Stranger,
+                Want::Denied | Want::Bad => role == Role::Stranger,
                 _ => false,
             };
             if !hidden || sees {
@@ -134,8 +137,11 @@ async fn what_is_anothers_looks_like_what_does_not_exist() {
             compared += 1;
             let anothers = tried(&world, row, role, true).await;
             let nothing = tried(&world, row, role, false).await;
-            if anothers != nothing {
-                let (one, other) = (anothers.text(), nothing.text());
+            // An answer that repeats what was asked may do so, in the place of the id alone.
+            let (one, other) = (world.mask(&anothers.text(), true), world.mask(&nothing.text(), false));
+            if (anothers.status, &one) != (nothing.status, &other)
+                || (row.want(role) == Want::Gone && anothers != nothing)
+            {
                 let line = one.lines().zip(other.lines()).find(|(one, other)| one != other);
                 wrong.push(format!("{} as {role:?}: {}, {}: {line:?}", row.name(), anothers.status, nothing.status));
             }
@@ -194,7 +200,7 @@ async fn the_api_knows_no_cookies() {
     let mut wrong = Vec::new();
     let world = World::new().await;
     let cookie = format!("gristmill={}", world.cookie_of(Role::Admin));
-    for row in rows().filter(|row| row.api() && !row.public()) {
+    for row in rows().filter(|row| row.api() && !row.public() && !row.uri.contains("/ws")) {
         let uri = world.fill(row.uri, true);
         let ask = Ask::new(row.method, &uri, Role::Anonymous).body(world.fill(row.body, true));
         let status = world.send(ask.header("cookie", &cookie)).await.status;

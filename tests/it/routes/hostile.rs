@@ -113,7 +113,7 @@ async fn no_value_of_a_field_makes_the_mill_fail() {
             };
             for (uri, body) in asked {
                 let answer = world.send(Ask::new(row.method, &uri, best(row)).body(body.clone())).await;
-                let runs = answer.text().contains("<script>alert(1)");
+                let runs = answer.html && answer.text().contains("<script>alert(1)");
                 // A mill without mail says so with 503, and that is no fault.
                 if (answer.status >= 500 && answer.status != 503) || runs {
                     wrong.push(format!("{} {uri} {body}: {}", row.method, answer.status));

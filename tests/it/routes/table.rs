@@ -176,7 +176,75 @@ const MONEY: &[Row] = &[
     row(Get, "/invoices/<given>/pdf", "/invoices/{issued}/pdf", "", TEAMS),
 ];
 
+const ASKED: &str = r#"{"gpus":1,"duration_seconds":3600,"team":"{team}","title":"train","command":["true"]}"#;
+const DRAFT: &str = r#"{"team":"{team}","period":"{month}"}"#;
+const INVITE: &str = r#"{"email":"n@lab.example","team":"{team}","role":"member"}"#;
+/// The API says the same in its own words.
+const API_MEMBERS: [Want; 5] = [Out, Yes, Yes, Yes, Yes];
+const API_TEAMS: [Want; 5] = [Out, Gone, Yes, Yes, Yes];
+const API_OWNERS: [Want; 5] = [Out, Gone, Yes, Gone, Gone];
+/// What admins alone may do is no secret: the API's description names it.
+const API_ADMINS: [Want; 5] = [Out, Denied, Denied, Denied, Yes];
+
+const API: &[Row] = &[
+    row(Get, "/api/v1/openapi.json", "/api/v1/openapi.json", "", EVERYBODY),
+    row(Post, "/api/v1/login", "/api/v1/login", r#"{"email":"nobody@lab.example","password":"no"}"#, [Out; 5]),
+    row(Get, "/api/v1/status", "/api/v1/status", "", API_MEMBERS),
+    row(Get, "/api/v1/teams", "/api/v1/teams", "", API_MEMBERS),
+    row(Post, "/api/v1/invitations", "/api/v1/invitations", INVITE, [Out, Gone, Denied, Yes, Yes]),
+    row(Get, "/api/v1/nodes", "/api/v1/nodes", "", API_MEMBERS),
+    row(Get, "/api/v1/gpus", "/api/v1/gpus", "", API_MEMBERS),
+    row(Get, "/api/v1/bookings", "/api/v1/bookings?all=true&state=active", "", API_MEMBERS),
+    row(Get, "/api/v1/bookings/<booking>", "/api/v1/bookings/{active}", "", API_TEAMS),
+    // Only the team spends its credits, so an admin of another books nothing for it.
+    row(Post, "/api/v1/quotes", "/api/v1/quotes", ASKED, [Out, Bad, Yes, Yes, Bad]),
+    row(Post, "/api/v1/bookings", "/api/v1/bookings", ASKED, [Out, Bad, Yes, Yes, Bad]),
+    row(
+        Post,
+        "/api/v1/bookings/<booking>/extend",
+        "/api/v1/bookings/{active}/extend",
+        r#"{"by_seconds":3600}"#,
+        [Out, Gone, Yes, Yes, Denied],
+    ),
+    row(Post, "/api/v1/bookings/<booking>/release", "/api/v1/bookings/{active}/release", "{}", API_TEAMS),
+    row(Post, "/api/v1/bookings/<booking>/cancel", "/api/v1/bookings/{later}/cancel", "{}", API_TEAMS),
+    row(
+        Get,
+        "/api/v1/bookings/<booking>/log",
+        "/api/v1/bookings/{batch}/log?from=0",
+        "",
+        [Out, Gone, Away, Gone, Gone],
+    ),
+    row(
+        Get,
+        "/api/v1/bookings/<booking>/log/follow",
+        "/api/v1/bookings/{batch}/log/follow?from=0",
+        "",
+        [Out, Gone, Away, Gone, Gone],
+    ),
+    row(Post, "/api/v1/bookings/<booking>/terminal", "/api/v1/bookings/{active}/terminal", "{}", API_OWNERS),
+    row(
+        Get,
+        "/api/v1/bookings/<booking>/terminal/ws",
+        "/api/v1/bookings/{active}/terminal/ws?ticket=x&tab=1&cols=80&rows=24",
+        "",
+        [Gone; 5],
+    ),
+    row(Post, "/api/v1/grants", "/api/v1/grants", r#"{"team":"{team}","amount":"5","reason":"more"}"#, API_ADMINS),
+    row(Get, "/api/v1/teams/<team>/statement", "/api/v1/teams/{team}/statement?before=9&limit=5", "", API_TEAMS),
+    row(Get, "/api/v1/rates", "/api/v1/rates", "", API_MEMBERS),
+    row(Post, "/api/v1/rates", "/api/v1/rates", r#"{"model":"H200","per_gpu_hour":"2.50"}"#, API_ADMINS),
+    row(Get, "/api/v1/invoices", "/api/v1/invoices", "", API_MEMBERS),
+    row(Get, "/api/v1/invoices/<document>", "/api/v1/invoices/{issued}", "", API_TEAMS),
+    row(Post, "/api/v1/invoices", "/api/v1/invoices", DRAFT, API_ADMINS),
+    row(Post, "/api/v1/invoices/<document>/issue", "/api/v1/invoices/{draft}/issue", "{}", API_ADMINS),
+    row(Post, "/api/v1/invoices/<document>/settle", "/api/v1/invoices/{issued}/settle", "{}", API_ADMINS),
+    row(Get, "/api/v1/invoices/<document>/pdf", "/api/v1/invoices/{issued}/pdf", "", API_TEAMS),
+    row(Post, "/api/v1/verify", "/api/v1/verify", "{}", API_ADMINS),
+    row(Post, "/api/v1/backup", "/api/v1/backup", "{}", API_ADMINS),
+];
+
 /// Everything that is mounted.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    PEOPLE.iter().chain(HOUSE).chain(FLEET).chain(BOOKINGS).chain(MONEY)
+    PEOPLE.iter().chain(HOUSE).chain(FLEET).chain(BOOKINGS).chain(MONEY).chain(API)
 }

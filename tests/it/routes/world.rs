@@ -81,6 +81,8 @@ impl Drop for World {
 pub struct Answer {
     pub status: u16,
     pub location: Option<String>,
+    /// Whether a browser would read it as a page.
+    pub html: bool,
     pub body: Vec<u8>,
 }
 
@@ -269,6 +271,12 @@ impl World {
         filled
     }
 
+    /// A text with the names put back for what was filled in.
+    pub fn mask(&self, text: &str, there: bool) -> String {
+        let names = if there { &self.there } else { &self.nowhere };
+        names.iter().filter(|(_, id)| id.len() > 20).fold(text.to_owned(), |text, (name, id)| text.replace(id, name))
+    }
+
     /// Sends, reads the answer to its end, and checks what every answer must carry.
     pub async fn send(&self, ask: Ask<'_>) -> Answer {
         let mut body = ask.body;
@@ -305,13 +313,15 @@ impl World {
             answer.headers().iter().map(|h| (h.name().as_str().to_lowercase(), h.value().to_owned())).collect();
         headers_hold(&what, answer.status(), &headers);
         let (status, location) = (answer.status().code, headers.get("location").cloned());
+        let kind = headers.get("content-type").map_or("", String::as_str);
+        let html = !kind.starts_with("application/") && !kind.starts_with("text/plain");
         // A stream of events goes on until the reader leaves.
-        if headers.get("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
-            return Answer { status, location, body: Vec::new() };
+        if kind.starts_with("text/event-stream") {
+            return Answer { status, location, html, body: Vec::new() };
         }
         let read = tokio::time::timeout(std::time::Duration::from_secs(30), answer.into_bytes());
         let body = read.await.unwrap_or_else(|_| panic!("{what} never ends")).unwrap_or_default();
-        Answer { status, location, body }
+        Answer { status, location, html, body }
     }
 
     /// The token of another session, of the same kind.
