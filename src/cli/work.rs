@@ -55,12 +55,12 @@ pub async fn run(client: &Client, args: RunArgs, out: &Output) -> Result<u8, Fai
     let sink = if out.voice == Voice::Json { Sink::Stderr } else { Sink::Stdout };
     let mut job = Job { client, id: segment(&id), offset: 0, said: String::new(), out, sink };
     let exit = tokio::select! {
-        exit = job.to_end() => exit?,
+        exit = job.finish() => exit?,
         () = interrupts.next() => {
             out.progress("Interrupted: giving the booking back. Interrupt again to leave at once.");
             job.give_back().await?;
             tokio::select! {
-                exit = job.to_end() => drop(exit),
+                exit = job.finish() => drop(exit),
                 () = interrupts.next() => out.progress(&format!("Left. See how it ends: gristmill show {id}")),
             }
             return Ok(INTERRUPTED);
@@ -136,7 +136,7 @@ impl Job<'_> {
     }
 
     /// Waits for the start, follows the output, answers the exit code.
-    async fn to_end(&mut self) -> Result<i32, Failure> {
+    async fn finish(&mut self) -> Result<i32, Failure> {
         loop {
             let booking = self.look().await?;
             if matches!(booking.state.as_str(), "active" | "ending") || is_over(&booking) {

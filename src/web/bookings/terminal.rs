@@ -51,6 +51,8 @@ pub fn ticket(
     Ok(Json(TicketAnswer { path: format!("/bookings/{}/terminal/ws?ticket={}", booking.id, ticket.expose()) }))
 }
 
+// Each guard in the signature is one condition of being let in.
+#[allow(clippy::too_many_arguments)]
 #[get("/bookings/<given>/terminal/ws?<wanted..>")]
 pub fn socket(
     who: SignedIn,
