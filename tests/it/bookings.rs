@@ -1,6 +1,7 @@
 //! Bookings from the request to the last word of the node, against a real store in memory.
 mod refusals;
 mod silence;
+mod walk;
 mod yard;
 
 use futures_util::future::join_all;
@@ -116,6 +117,19 @@ async fn a_short_command_is_billed_by_what_it_ran_and_frees_the_rest() {
     assert_eq!(over.cost.unwrap().credits(), price(20));
     let next = place::quote(&yard.mill, &yard.bo, &soon(1, 1), yard.now()).unwrap();
     assert_eq!(next.start.0, Instant::from_millis(START).plus(Span::from_seconds(25 + 60)), "after its turnaround");
+    yard.verify();
+}
+
+#[tokio::test]
+async fn a_command_that_is_done_at_once_has_run() {
+    let yard = Yard::new(clock!(), Mode::Showback, &[1]).await;
+    let mut request = soon(1, 1);
+    request.command = Some(vec!["true".into()]);
+    let booking = yard.book(&yard.ada, request).await.unwrap();
+    yard.pass_seconds(1).await;
+    yard.report(&booking, ended(0, 0, Some(0), FactCause::Finished)).await;
+    let over = yard.show(booking.id);
+    assert_eq!((over.state.as_str(), over.exit_code, over.cost.unwrap().micros), ("ended", Some(0), 0));
     yard.verify();
 }
 

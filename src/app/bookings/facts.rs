@@ -111,7 +111,13 @@ impl Taking<'_, '_> {
         let known = leases::ready(&lease);
         match fact {
             FactState::Ended { elapsed, ago, code, signal, cause: why } => {
-                let (ready, at) = attested(&lease, known, *elapsed, *ago, now);
+                // A command may be done before a millisecond has passed; it ran all the same.
+                let ran = elapsed.as_millis() > 0 || matches!(why, FactCause::Finished);
+                let known = known.or_else(|| ran.then(|| first_ready(&lease, *elapsed, *ago, now)));
+                let at = match known {
+                    Some(ready) => grant::ended_at(ready, *elapsed, *ago, now),
+                    None => now.minus(*ago).min(now).max(lease.window.start()),
+                };
                 let why = match (*why, &lease.state) {
                     (FactCause::Stopped, LeaseState::Stopping { cause, .. }) => *cause,
                     (FactCause::Stopped, _) => EndCause::Stopped,
@@ -120,14 +126,23 @@ impl Taking<'_, '_> {
                     (FactCause::Lost, _) => EndCause::Lost,
                 };
                 let exit = code.map(Exit::Code).or(signal.map(Exit::Signal));
-                leases::end(view, &mut self.changes, calendar, cause, lease, Close { at, ready, cause: why, exit })
+                leases::end(
+                    view,
+                    &mut self.changes,
+                    calendar,
+                    cause,
+                    lease,
+                    Close { at, ready: known, cause: why, exit },
+                )
             }
             FactState::Failed { why } if known.is_none() => {
                 let why = text::without_control(why).chars().take(REASON).collect();
                 leases::fail(view, &mut self.changes, calendar, cause, lease, now, why)
             }
+            // It was ready and is now said never to have been: nobody attests anything after the last word.
             _ => {
-                let close = Close { at: now, ready: known, cause: EndCause::Lost, exit: None };
+                let at = self.last_word(&lease, known)?;
+                let close = Close { at, ready: known, cause: EndCause::Lost, exit: None };
                 leases::end(view, &mut self.changes, calendar, cause, lease, close)
             }
         }
@@ -139,13 +154,16 @@ impl Taking<'_, '_> {
         let (at, why) = match lease.state {
             LeaseState::Stopping { since, cause, .. } => (since, cause),
             // It was there and is gone: nobody attests anything after the last word.
-            LeaseState::Ready { since } => {
-                (leases::contact(self.view, lease.node)?.1.clamp(since, self.now), EndCause::Lost)
-            }
+            LeaseState::Ready { .. } => (self.last_word(&lease, ready)?, EndCause::Lost),
             _ => return Ok(None),
         };
         let close = Close { at, ready, cause: why, exit: None };
         leases::end(self.view, &mut self.changes, self.view.calendar(), self.cause, lease, close).map(Some)
+    }
+
+    fn last_word(&self, lease: &Lease, ready: Option<Instant>) -> Result<Instant, StoreError> {
+        let last = leases::contact(self.view, lease.node)?.1;
+        Ok(last.min(self.now).max(ready.unwrap_or(lease.window.start())))
     }
 
     /// What the new state of some of its leases means for a booking.
@@ -224,19 +242,7 @@ impl Taking<'_, '_> {
     }
 }
 
-/// Since when a lease that is over was ready, and when it ended. Work that ended before anybody asked was ready all the
-/// same; a claim of no time at all was not, unless a command ran.
-fn attested(
-    lease: &Lease,
-    known: Option<Instant>,
-    elapsed: Span,
-    ago: Span,
-    now: Instant,
-) -> (Option<Instant>, Instant) {
-    let ended = grant::ended_at(lease.window.start(), Span::from_days(36_500), ago, now);
-    let ready = known.or_else(|| (elapsed.as_millis() > 0).then(|| grant::ready_since(lease.window, elapsed, ended)));
-    match ready {
-        Some(ready) => (Some(ready), grant::ended_at(ready, elapsed, ago, now)),
-        None => (None, ended),
-    }
+/// Since when a lease was ready that is heard of only after its end.
+fn first_ready(lease: &Lease, elapsed: Span, ago: Span, now: Instant) -> Instant {
+    grant::ready_since(lease.window, elapsed, now.minus(ago).min(now))
 }

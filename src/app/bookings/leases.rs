@@ -11,7 +11,7 @@ use crate::domain::bookings::search::Placement;
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::node::{Node, NodeContact, Pool, PoolPolicy};
 use crate::store::bookings::put_lease;
-use crate::store::changes::Changes;
+use crate::store::changes::{CalendarChange, Changes};
 use crate::store::read::{Order, Read, StoreError};
 use crate::store::record::Key as _;
 use crate::store::tables::Table;
@@ -122,20 +122,19 @@ pub fn stop(
     lease.state = LeaseState::Stopping { ready: ready(&lease), since: now, cause: why };
     lease.revision += 1;
     if let Some(policy) = at_once {
-        let tail = policy.grace.as_millis().saturating_add(policy.turnaround.as_millis());
-        shorten(changes, &mut lease, now, Span::from_millis(tail));
+        let until = now.ceil_second().plus(policy.grace).plus(policy.turnaround);
+        shorten(changes, &mut lease, now, until);
     }
     put(changes, cause, &lease);
     lease
 }
 
-/// Ends the granted time now, keeping `tail` after it; never beyond what was kept before.
-fn shorten(changes: &mut Changes, lease: &mut Lease, now: Instant, tail: Span) {
-    let limit = lease.occupied().end();
+/// Ends the granted time now and keeps the units until `until`; neither later than before.
+fn shorten(changes: &mut Changes, lease: &mut Lease, now: Instant, until: Instant) {
+    let kept = lease.occupied().end().min(until);
     let end = now.ceil_second().min(lease.window.end());
     let Ok(window) = Window::new(lease.window.start(), end) else { return };
-    let tail = limit.since(end).min(tail);
-    reshape(changes, lease, window, tail);
+    reshape(changes, lease, window, kept.since(end.min(kept)));
 }
 
 /// How a lease came to its end.
@@ -189,7 +188,7 @@ fn clear(
             changes.free(unit, lease.occupied(), lease.id);
         }
     } else {
-        shorten(changes, &mut lease, at, turnaround);
+        shorten(changes, &mut lease, at, at.ceil_second().plus(turnaround));
     }
     sweep(view, changes, calendar, &lease, at)?;
     put(changes, cause, &lease);
@@ -210,8 +209,10 @@ fn sweep(
             if slot.window.end() >= now.minus(KEPT) || slot.lease == lease.id {
                 break;
             }
-            if view.must::<Lease>(&slot.lease)?.is_over() {
-                changes.free(unit, slot.window, slot.lease);
+            // Several leases may end in one decision, and the calendar shows none of it yet.
+            let free = CalendarChange::Free { unit, window: slot.window, lease: slot.lease };
+            if view.must::<Lease>(&slot.lease)?.is_over() && !changes.calendar.contains(&free) {
+                changes.calendar.push(free);
             }
         }
     }

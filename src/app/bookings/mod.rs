@@ -20,6 +20,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use crate::app::ids;
+use crate::app::mail::letter::Letter;
 use crate::app::mill::Mill;
 use crate::app::money::Occasion;
 use crate::app::people::notices::{self, Post, Telling};
@@ -43,6 +44,14 @@ pub(crate) fn with_occasion<T>(now: Instant, cause: Cause, act: impl FnOnce(&mut
     act(&mut Occasion { now, cause, ids: &mut ids })
 }
 
+/// What a member is told of a booking.
+pub struct Message {
+    pub subject: String,
+    pub text: String,
+    /// How a mail says it; without one it says the same.
+    pub letter: Option<Letter>,
+}
+
 /// How people are told: on the page always, by mail where that is set up.
 #[derive(Clone)]
 pub struct Voice {
@@ -61,10 +70,10 @@ impl Voice {
         view: &impl Read,
         changes: &mut Changes,
         booking: &Booking,
-        (subject, text): (String, String),
+        Message { subject, text, letter }: Message,
         now: Instant,
     ) -> Result<(), Reject> {
-        let telling = Telling { member: booking.member, subject, text, link: Some(path(booking.id)), letter: None };
+        let telling = Telling { member: booking.member, subject, text, link: Some(path(booking.id)), letter };
         let post = Post { seal: &self.seal, public_url: &self.url };
         notices::tell(view, changes, post, telling, now)
     }

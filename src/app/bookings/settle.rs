@@ -1,7 +1,8 @@
 //! The end of a booking: what its leases delivered is posted, the rest given back, and the booking says how it ended, all
 //! in the transaction that learned of it. It refuses to bill beyond what was granted, attested, and asked for.
 use super::leases;
-use super::{House, Voice, with_occasion};
+use super::{House, Message, Voice, with_occasion};
+use crate::app::mail::letter::{Letter, Problem};
 use crate::app::money::hold::{self, Delivered};
 use crate::base::credits::Credits;
 use crate::base::window::Instant;
@@ -11,6 +12,7 @@ use crate::domain::bookings::lease::{Lease, LeaseState};
 use crate::domain::bookings::transition::{self, Over};
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::node::Node;
+use crate::domain::notice::Sentence;
 use crate::store::Reject;
 use crate::store::changes::Changes;
 use crate::store::read::{Read, StoreError};
@@ -72,7 +74,8 @@ pub fn finish<R: Read>(
     if lost {
         let text =
             format!("Its node or its work was lost. It was charged {cost} credits, up to the last word of the node.");
-        voice.tell(view, changes, &after, (format!("“{}” was lost", after.ask.title), text), now)?;
+        let message = Message { subject: format!("“{}” was lost", after.ask.title), text, letter: None };
+        voice.tell(view, changes, &after, message, now)?;
     }
     Ok(house.put(changes, Some(before), after, now))
 }
@@ -107,11 +110,19 @@ pub fn give_up<R: Read>(
     let cost = with_occasion(now, cause, |o| hold::settle(view, changes, before.id, &[], o))?;
     let after = transition::fail(before.clone(), now, why.to_owned(), cost)?;
     changes.event(cause, Event::BookingFailed { booking: after.id });
-    let text = format!(
-        "{} Nothing was charged, and what was held is free again. Place it anew: the mill offers the earliest slot.",
-        sentence(why)
+    let said = Sentence::new(
+        sentence(why),
+        if cost.is_zero() {
+            "Nothing was charged, and what was held is free again."
+        } else {
+            "The rest of what was held is free again."
+        },
+        "Place it anew: the mill offers the earliest slot.",
     );
-    voice.tell(view, changes, &after, (format!("“{}” could not be started", after.ask.title), text), now)?;
+    let subject = format!("“{}” could not be started", after.ask.title);
+    let letter = Letter::Problem(Problem::new(&after.ask.title, &said, super::path(after.id)));
+    let text = format!("{} {} {}", said.what, said.why, said.next);
+    voice.tell(view, changes, &after, Message { subject, text, letter: Some(letter) }, now)?;
     Ok(house.put(changes, Some(before), after, now))
 }
 

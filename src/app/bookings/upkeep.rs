@@ -7,8 +7,9 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::leases::{self, Close};
 use super::settle::Scene;
-use super::{House, Voice, settle, with_occasion};
+use super::{House, Message, Voice, settle, with_occasion};
 use crate::app::error::Answer;
+use crate::app::mail::letter::{Letter, Near, Reminder};
 use crate::app::mill::Mill;
 use crate::app::money::hold;
 use crate::base::ids::BookingId;
@@ -241,7 +242,16 @@ impl Stepping<'_, '_> {
             booking.ask.title
         );
         let subject = format!("“{}” ends in {minutes} minutes", booking.ask.title);
-        self.scene.voice.tell(self.view, &mut self.changes, &booking, (subject, text), self.now)?;
+        let letter = Letter::Reminder(Reminder {
+            near: Near::End,
+            lead: format!("{minutes} minutes").into(),
+            at: end.into(),
+            booking: (&booking.ask.title).into(),
+            units: format!("{} × {}", booking.ask.gpus, booking.rate.model).into(),
+            path: super::path(booking.id),
+        });
+        let message = Message { subject, text, letter: Some(letter) };
+        self.scene.voice.tell(self.view, &mut self.changes, &booking, message, self.now)?;
         Ok(booking)
     }
 
