@@ -175,7 +175,7 @@ impl Job<'_> {
             let lost = match self.follow().await {
                 Ok(Some(end)) => return Ok(end.exit_code),
                 Ok(None) => None,
-                Err(Failure::Refused { status, problem }) if !matches!(status, 409 | 502 | 503) => {
+                Err(Failure::Refused { status, problem }) if !matches!(status, 404 | 409 | 502 | 503) => {
                     return Err(Failure::Refused { status, problem });
                 }
                 Err(failure @ Failure::NotSignedIn { .. }) => return Err(failure),

@@ -52,6 +52,18 @@ pub enum KeeperError {
     Spec(#[from] BadSpec),
 }
 
+/// This very program as a file that can be bound into the sandbox. An agent outlives the file it was started from (an
+/// upgrade replaces it); then the lease gets a copy of its own, from what the kernel still holds.
+fn program(dir: &Path) -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    if path.exists() {
+        return Ok(path);
+    }
+    let copy = dir.join("program");
+    std::fs::copy("/proc/self/exe", &copy)?;
+    Ok(copy)
+}
+
 /// Keeps the lease in `dir` until it is over.
 pub fn keep(dir: &Path) -> Result<(), KeeperError> {
     let spec = record::read_spec(dir)?;
@@ -170,7 +182,7 @@ impl Keeper {
 
     /// Builds the sandbox and starts the workload in it; on failure nothing is left behind.
     async fn start(&mut self) -> Result<Workload, String> {
-        let program = std::env::current_exe().map_err(|cause| cause.to_string())?;
+        let program = program(&self.dir).map_err(|cause| cause.to_string())?;
         let mut sandbox = sandbox::start(&self.spec, &self.dir, &program).await.map_err(|cause| cause.to_string())?;
         self.shared.state.borrow_mut().enforcement = sandbox.enforcement.clone();
         let begun = async {
