@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod bookings;
 mod edge;
+mod fleet;
 mod mail;
 mod money;
 mod paper;
