@@ -100,7 +100,7 @@ async fn a_mill_with_another_root_is_not_trusted() {
     let house = House::open(true).await;
     let token = house.token().await;
     let wrong = "00".repeat(32);
-    let (content, said) = Agent::start_with(&house, &folder("agent"), Some(&token), &wrong).ended();
+    let (content, said) = Agent::start_with(&house, &folder("agent"), Some(&token), &wrong).ended().await;
     assert!(!content && said.contains("is not the one given"), "{said}");
     assert!(house.nodes().is_empty(), "the token was not sent");
     // The other way round: a root on file that is not the server's.
@@ -237,7 +237,7 @@ async fn an_agent_keeps_its_identity_through_kills_and_restarts_of_both_sides() 
     let data = folder("agent");
     let agent = Agent::start(&house, &data, Some(&house.token().await));
     let first: NodeId = house.connected().await.id;
-    let (content, said) = Agent::start(&house, &data, None).ended();
+    let (content, said) = Agent::start(&house, &data, None).ended().await;
     assert!(!content && said.contains("another agent works"), "{said}");
     agent.kill();
     until("the loss of the connection", || async { (!house.nodes()[0].connected).then_some(()) }).await;

@@ -269,11 +269,13 @@ impl Agent {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its own end; answers whether it was content, and what it said.
-    pub fn ended(mut self) -> (bool, String) {
-        let stderr = self.child.stderr.take().unwrap();
-        let said = std::io::read_to_string(stderr).unwrap();
-        (self.child.wait().unwrap().success(), said)
+    /// Waits for its own end; answers whether it was content, and what it said. Beside the runtime, which serves it.
+    pub async fn ended(mut self) -> (bool, String) {
+        let waiting = tokio::task::spawn_blocking(move || {
+            let said = std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
+            (self.child.wait().unwrap().success(), said)
+        });
+        waiting.await.unwrap()
     }
 }
 
