@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use super::{Fleet, contact};
 use crate::app::error::Answer;
 use crate::domain::fleet::node::NodeContact;
+use crate::store::Subscription;
 use crate::store::read::{Order, Read};
 
 /// How often silence is looked for.
@@ -23,13 +24,12 @@ pub fn start(fleet: &Fleet) -> Answer<JoinSet<()>> {
         fleet.mill.hub.expect(contact);
     }
     let mut tasks = JoinSet::new();
-    tasks.spawn(wake_links(fleet.clone()));
+    tasks.spawn(wake_links(fleet.clone(), fleet.mill.store.subscribe()));
     tasks.spawn(look(fleet.clone()));
     Ok(tasks)
 }
 
-async fn wake_links(fleet: Fleet) {
-    let mut commits = fleet.mill.store.subscribe();
+async fn wake_links(fleet: Fleet, mut commits: Subscription) {
     loop {
         match commits.recv().await {
             Ok(told) => told.wake_nodes.iter().for_each(|&node| fleet.mill.hub.wake(node)),

@@ -22,7 +22,7 @@ use gristmill::base::ids::{MemberId, NodeId, PoolId};
 use gristmill::base::secret::Secret;
 use gristmill::base::window::Instant;
 use gristmill::clock;
-use gristmill::domain::event::Cause;
+use gristmill::domain::event::{Cause, Event};
 use gristmill::domain::fleet::node::{Pool, PoolPolicy};
 use gristmill::domain::people::installation::{Installation, Mode, Reality};
 use gristmill::domain::people::rights::Actor;
@@ -154,6 +154,7 @@ impl House {
         let nodes: Vec<NodeId> = self.nodes().iter().map(|node| node.id).collect();
         let wake = move |_: &gristmill::store::View<'_>, _| {
             let mut changes = Changes::new();
+            changes.event(Cause::Mill, Event::SettingsChanged { what: "wishes".to_owned() });
             nodes.iter().for_each(|&node| {
                 changes.wake(node);
             });
