@@ -81,9 +81,10 @@ impl Zone {
         self.zoned(at).strftime("%Y-%m").to_string()
     }
 
-    /// `2026-11-24T18:00`, the value of a date-and-time field.
+    /// `2026-11-24T18:00`, the value of a date-and-time field; with seconds where there are some.
     pub fn field(&self, at: Instant) -> String {
-        self.zoned(at).strftime("%Y-%m-%dT%H:%M").to_string()
+        let pattern = if at.as_seconds() % 60 == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" };
+        self.zoned(at).strftime(pattern).to_string()
     }
 
     /// Reads a date-and-time field (`2026-11-24T18:00`, seconds allowed) as the reader's wall clock. A time that the clock
@@ -144,11 +145,11 @@ pub fn places(amounts: impl Iterator<Item = Credits>) -> usize {
     amounts.map(|amount| amount.to_decimal(2)).filter_map(|text| Some(text.split_once('.')?.1.len())).max().unwrap_or(2)
 }
 
-/// `with 32 CPUs, 480 GB of memory and 1.2 TB of scratch`.
+/// `32 CPUs, 480 GB of memory and 1.2 TB of scratch`.
 pub fn share(share: &Share) -> String {
     let cpus = share.cpu_millis as f64 / 1000.0;
     let noun = if share.cpu_millis == 1000 { "CPU" } else { "CPUs" };
-    let mut text = format!("with {cpus} {noun}, {} of memory", bytes(share.memory_bytes));
+    let mut text = format!("{cpus} {noun}, {} of memory", bytes(share.memory_bytes));
     if share.scratch_bytes > 0 {
         text = format!("{text} and {} of scratch", bytes(share.scratch_bytes));
     }

@@ -207,7 +207,7 @@ fn models(mill: &Mill, view: &CalendarView) -> Answer<Vec<(String, String)>> {
     let mut models = Vec::new();
     for &name in &names {
         let rate = price::pin(&snapshot, name)?.per_gpu_hour;
-        models.push((name.to_owned(), format!("{name}, {rate} per hour")));
+        models.push((name.to_owned(), format!("{name}, {rate}/h")));
     }
     if models.len() > 1 {
         models.push((String::new(), "Any model".to_owned()));

@@ -110,7 +110,7 @@ fn facts(booking: &BookingView, zone: &Zone, now: Instant) -> Vec<(&'static str,
         ("Booked by", format!("{}, for {}", booking.member_name, booking.team_name)),
         ("Booked at", zone.moment(booking.created.0, now)),
         ("To do", booking.command.as_ref().map_or("workspace".to_owned(), |command| words::command(command))),
-        ("Comes", format::share(&booking.share)),
+        ("Comes with", format::share(&booking.share)),
     ];
     if let Some(code) = booking.exit_code {
         facts.push(("Exit code", code.to_string()));
@@ -136,6 +136,7 @@ fn leases(booking: &BookingView, zone: &Zone, now: Instant) -> Vec<LeaseRow> {
                 format!("{} to {}", zone.moment(ready.0, now), zone.end(ready.0, ended.0, now))
             }
             (Some(ready), None) => format!("since {}", zone.moment(ready.0, now)),
+            (None, _) if matches!(lease.state.as_str(), "failed" | "ended") => "never".to_owned(),
             (None, _) => "not yet".to_owned(),
         },
     };
