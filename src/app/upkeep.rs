@@ -85,7 +85,18 @@ pub async fn backup(mill: &Mill, who: &Actor) -> Answer<Made> {
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Made { file, name: format!("gristmill-{at}.backup") })
     });
     let made = done.await.map_err(|stopped| AppError::outside("backing up", stopped))?;
-    made.map_err(|problem| AppError::outside("backing up", problem))
+    let made = made.map_err(|problem| AppError::outside("backing up", problem))?;
+    // A mill that cannot write any more needs its backup most: it is handed over without a note of it.
+    let cause = Cause::Member(who.member);
+    let note = move |_: &View<'_>, _: Instant| {
+        let mut changes = Changes::new();
+        changes.event(cause, Event::BackupMade);
+        Ok((changes, ()))
+    };
+    if let Err(problem) = mill.store.write(Command::new(cause), note).await {
+        tracing::warn!(%problem, "a backup was made, but that could not be noted");
+    }
+    Ok(made)
 }
 
 /// Takes the name off a file, however its making ends.
