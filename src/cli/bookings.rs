@@ -53,7 +53,8 @@ pub async fn quote(client: &Client, args: AskArgs, out: &Output) -> Result<(), F
 
 fn share(share: &crate::base::hardware::Share) -> String {
     let cpus = share.cpu_millis as f64 / 1000.0;
-    format!("{cpus} CPUs, {} GB of memory", share.memory_bytes / 1_000_000_000)
+    let word = if share.cpu_millis == 1000 { "CPU" } else { "CPUs" };
+    format!("{cpus} {word}, {} GB of memory", share.memory_bytes / 1_000_000_000)
 }
 
 pub async fn book(client: &Client, args: AskArgs, out: &Output) -> Result<(), Failure> {

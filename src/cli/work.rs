@@ -124,8 +124,19 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// A mill that is out of reach comes back: what runs goes on meanwhile, so this waits for it.
     async fn look(&self) -> Result<BookingView, Failure> {
-        self.client.get(&format!("bookings/{}", self.id)).await
+        let path = format!("bookings/{}", self.id);
+        for attempt in 0..ATTEMPTS {
+            match self.client.get(&path).await {
+                Err(Failure::Unreachable { .. }) if attempt == 0 => {
+                    self.out.progress("The mill is out of reach; the command goes on. Waiting for the mill…");
+                }
+                Err(Failure::Unreachable { .. }) => tokio::time::sleep(LOOK).await,
+                answer => return answer,
+            }
+        }
+        self.client.get(&path).await
     }
 
     fn say(&mut self, booking: &BookingView) {
@@ -292,6 +303,7 @@ mod tests {
 
     #[test]
     fn repeated_output_is_shown_once() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::to("http://127.0.0.1:1", None).unwrap();
         let out = Output::new(&super::super::Globals { json: true, quiet: false });
         let mut job = Job {

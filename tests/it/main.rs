@@ -1,10 +1,13 @@
 //! The one integration-test binary.
 // The lint that spares test functions does not reach their helpers, and all of this binary is test.
 #![allow(clippy::unwrap_used)]
+mod api;
 mod bookings;
+mod cli;
 mod edge;
 mod fleet;
 mod mail;
+mod mill;
 mod money;
 mod paper;
 mod people;
