@@ -23,6 +23,9 @@ mod streams;
 /// How often the gateway looks at the age of its certificate.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
+/// How long a stopping instance may take; its links have said goodbye long before.
+const STOP_WAIT: Duration = Duration::from_millis(900);
+
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -110,8 +113,11 @@ async fn keep(
             }
         };
         shutdown.notify();
-        if let Ok(Err(error)) = launched.await {
-            tracing::debug!(%error, "the gateway's instance did not end cleanly");
+        match tokio::time::timeout(STOP_WAIT, &mut launched).await {
+            Ok(Ok(Err(error))) => tracing::debug!(%error, "the gateway's instance did not end cleanly"),
+            Ok(_) => {}
+            // Links close at once; what is left is not worth waiting for.
+            Err(_) => launched.abort(),
         }
         if last {
             return Ok(());
