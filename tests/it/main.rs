@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod api;
 mod bookings;
+mod browser;
 mod cli;
 mod edge;
 mod fleet;

@@ -114,6 +114,8 @@ const PEOPLE: &[Row] = &[
     row(Post, "/notices/read", "/notices/read", "", MEMBERS),
     row(Get, "/settings", "/settings", "", ADMINS),
     row(Post, "/settings/mail", "/settings/mail", "action=off", ADMINS),
+    row(Post, "/settings/verify", "/settings/verify", "", ADMINS),
+    row(Post, "/settings/backup", "/settings/backup", "", ADMINS),
 ];
 
 const SETUP: &str = "organisation=Other&admin_email=e%40lab.example&admin_name=Eve&team=Evil&password=a+turn+at+the+stone\
