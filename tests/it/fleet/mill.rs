@@ -204,7 +204,7 @@ async fn found(store: &Store, auto_admit: bool) {
 
 async fn fleet(store: &Store, seal: &Arc<Seal>, wishes: &Arc<Wishes>, data: &Path) -> Fleet {
     let root = Arc::new(authority::open_root(store, seal).await.unwrap());
-    let mill = Mill::new(store.clone(), seal.clone(), Hub::new(), "http://mill", data);
+    let mill = Mill::new(store.clone(), seal.clone(), Hub::new(), "https://mill.example", data);
     Fleet { mill, root, orders: wishes.clone() }
 }
 
