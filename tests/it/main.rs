@@ -15,6 +15,7 @@ mod people;
 mod routes;
 mod rules;
 mod sandbox;
+mod server_crash;
 mod smtp_sink;
 mod store_backup;
 mod store_crash;
