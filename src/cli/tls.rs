@@ -77,18 +77,15 @@ pub async fn pinned(url: &str, given: &str) -> Result<String, Failure> {
 }
 
 /// Whether a request failed because the other side could not prove who it is.
-pub fn is_distrust(error: &reqwest::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(deeper) = cause {
-        let within = deeper.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let tls = within.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let tls = tls.or_else(|| deeper.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        cause = deeper.source();
+pub fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
     }
-    false
+    // What an I/O error wraps is not its source but what it wraps.
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(within) => is_distrust(within),
+        None => error.source().is_some_and(is_distrust),
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +103,15 @@ mod tests {
         ] {
             assert_eq!(is_local(url), local, "{url}");
         }
+    }
+
+    #[test]
+    fn distrust_is_found_however_deep_it_lies() {
+        let distrust = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = std::io::Error::other(std::io::Error::new(std::io::ErrorKind::InvalidData, distrust()));
+        assert!(is_distrust(&distrust()) && is_distrust(&wrapped));
+        assert!(!is_distrust(&std::io::Error::from(std::io::ErrorKind::ConnectionRefused)));
+        assert!(!is_distrust(&rustls::Error::DecryptError));
     }
 
     #[test]

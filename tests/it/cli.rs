@@ -256,6 +256,36 @@ fn every_no_has_a_reason_a_next_step_and_a_code() {
 }
 
 #[test]
+fn a_mill_with_its_own_authority_is_trusted_by_fingerprint_alone() {
+    let mut mill = Mill::empty().off_loopback();
+    mill.set_up(&["--simulated-gpus", "1"]);
+    mill.start();
+    let url = mill.url.clone();
+    let login = |more: &[&str]| {
+        let mut words = vec!["login", &url, "--email", crate::mill::ADMIN, "--password-stdin", "--json"];
+        words.extend(more);
+        mill.say("admin", &words, crate::mill::PASSWORD)
+    };
+    let distrusted = login(&[]);
+    assert_eq!(distrusted.code, 3, "{distrusted:?}");
+    let problem: Value = serde_json::from_str(&distrusted.err).unwrap();
+    assert_eq!(problem["code"], "untrusted");
+    let words = text(&problem["next"]).split(' ').map(|word| word.trim_matches(['.', ','])).collect::<Vec<_>>();
+    let fingerprint = words.iter().find(|word| word.len() == 64).unwrap();
+    let forged: String = fingerprint.chars().rev().collect();
+    assert_eq!(login(&["--ca-fingerprint", &forged]).code, 3);
+    assert!(!mill.dir.join("home/admin/client.json").exists(), "nothing is kept of a mill that is not trusted");
+    login(&["--ca-fingerprint", fingerprint]).ok();
+    mill.until("a GPU is free", |mill| mill.json(&["status"])["gpus_free_now"] == 1);
+    let done = mill.run(&["run", "--gpus", "1", "--for", "10m", "--", "echo", "over TLS"]);
+    assert_eq!((done.code, done.out.as_str()), (0, "over TLS\n"), "{done:?}");
+    let id = mill.run(&["book", "--gpus", "1", "--for", "1h"]).ok();
+    mill.until("it runs", |mill| mill.json(&["show", id.trim()])["state"] == "active");
+    let shell = mill.say("admin", &["attach", id.trim()], "echo $((6*7)); exit\n");
+    assert!(shell.code == 0 && shell.out.contains("42"), "{shell:?}");
+}
+
+#[test]
 fn a_backup_comes_back_elsewhere_and_a_stopped_mill_is_verified() {
     let mut mill = Mill::new();
     let done = mill.run(&["run", "--gpus", "1", "--for", "10m", "--", "true"]);

@@ -74,6 +74,13 @@ impl Mill {
         Self { url: format!("http://{listen}"), dir, listen, gateway, server: None }
     }
 
+    /// Off loopback, where the front door speaks TLS with a certificate of the mill's own authority.
+    pub fn off_loopback(mut self) -> Self {
+        let (_, port) = self.listen.rsplit_once(':').unwrap();
+        (self.url, self.listen) = (format!("https://127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
+        self
+    }
+
     pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
@@ -106,7 +113,7 @@ impl Mill {
         let begun = Instant::now();
         loop {
             let text = fs::read_to_string(&said).unwrap();
-            if text.contains(&self.url) && text.ends_with("\n\n") {
+            if text.contains("Gristmill is running") && text.ends_with("\n\n") {
                 return text;
             }
             let ended = self.server.as_mut().and_then(|server| server.try_wait().unwrap());
