@@ -40,7 +40,7 @@ pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Fr
         Some(membership) => {
             let team: Team = view.must(&membership.team)?;
             let balance = crate::app::money::balance::balance(&view, team.id)?;
-            (team.name.to_string(), format!("{} credits", balance.available))
+            (team.name.to_string(), format!("{} credits", super::format::credits(balance.available)))
         }
         None => (String::new(), String::new()),
     };
