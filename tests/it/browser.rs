@@ -122,7 +122,7 @@ impl Way {
         page.fill("for", "2h").await;
         page.fill("title", "tomorrow's run").await;
         // The price stands there before anything is confirmed, with what is left after it.
-        let quote = page.until("#quote", "the price", |text| text.contains("Book 2")).await;
+        let quote = page.quoted("the price", |text| text.contains("Book 2")).await;
         assert!(quote.contains("Vision has after that") && quote.contains("Held until it ends"), "{quote}");
         page.look("calendar-quote").await;
         page.lead("#quote button[value='book']").await;
@@ -134,7 +134,7 @@ impl Way {
         page.fill("gpus", "3").await;
         page.fill("at", tomorrow.as_str().unwrap()).await;
         page.fill("for", "1h").await;
-        page.until("#quote", "a slot that works", |text| text.contains("Take this instead")).await;
+        page.quoted("a slot that works", |text| text.contains("Take this instead")).await;
         page.look("calendar-refused").await;
     }
 
@@ -155,7 +155,7 @@ impl Way {
         let filled =
             page.run("const f = document.querySelector('#book').elements; return [f.gpus.value, f.when.value]").await;
         assert_eq!(filled, serde_json::json!(["2", "at"]), "dragging over two lanes fills in the form");
-        page.until("#quote", "the price of what was dragged", |text| text.contains("Book 2")).await;
+        page.quoted("the price of what was dragged", |text| text.contains("Book 2")).await;
         page.look("calendar-dragged").await;
         page.lead("#quote button[value='book']").await;
         assert!(page.path().await.starts_with("/bookings/bk_"), "{}", page.text("main").await);
@@ -169,7 +169,7 @@ impl Way {
         page.fill("gpus", "1").await;
         page.fill("for", "3h").await;
         page.fill("title", "bench").await;
-        page.until("#quote", "the price", |text| text.contains("Book 1") && text.contains("Now")).await;
+        page.quoted("the price", |text| text.contains("Book 1") && text.contains("Now")).await;
         page.lead("#quote button[value='book']").await;
         let booking = page.path().await;
         page.until("#top", "the terminal", |text| text.contains("Open the terminal")).await;
@@ -203,7 +203,7 @@ impl Way {
         page.fill("gpus", "1").await;
         page.fill("for", "1h").await;
         page.fill("command", "for i in 1 2 3; do echo line $i; sleep 2; done; exit 3").await;
-        page.until("#quote", "the price", |text| text.contains("Book 1")).await;
+        page.quoted("the price", |text| text.contains("Book 1")).await;
         page.lead("#quote button[value='book']").await;
         let booking = page.path().await;
         page.says("#log, #output", "line 1").await;

@@ -145,12 +145,32 @@ impl Page {
         }
     }
 
+    /// Presses what stands there, also when the page replaces it in that very moment.
     pub async fn press(&self, css: &str) {
-        self.at(css).await;
-        // In the middle of the window: bars that stay at its edges take no press meant for another.
-        let script = "document.querySelector(arguments[0]).scrollIntoView({ block: 'center' })";
-        self.client.execute(script, vec![json!(css)]).await.unwrap();
-        self.at(css).await.click().await.unwrap_or_else(|e| panic!("{css}: {e}"));
+        let begun = Instant::now();
+        loop {
+            let element = self.at(css).await;
+            // In the middle of the window: bars that stay at its edges take no press meant for another.
+            let script = "document.querySelector(arguments[0])?.scrollIntoView({ block: 'center' })";
+            self.client.execute(script, vec![json!(css)]).await.unwrap();
+            match element.click().await {
+                Ok(()) => return,
+                Err(error) => assert!(begun.elapsed() < GUARD, "{css} on {}: {error}", self.path().await),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until the booking form has been answered for all that was filled in, and the answer fits.
+    pub async fn quoted(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        // The form asks half a second after the last change.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let begun = Instant::now();
+        while self.run("return document.querySelector('.htmx-request') !== null").await == json!(true) {
+            assert!(begun.elapsed() < GUARD, "the form is never answered");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.until("#quote", what, fits).await
     }
 
     /// Presses, and waits until another page has come.

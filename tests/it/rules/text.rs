@@ -103,6 +103,7 @@ const HOSTS: &[&str] = &[
     "github.com",
     "a",
     "elsewhere",
+    "mill",
     "mill.lab",
     "other.lab",
 ];
