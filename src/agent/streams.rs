@@ -69,8 +69,14 @@ pub async fn serve(
     lease: LeaseId,
     kind: StreamKind,
 ) -> Result<(), StreamRefusal> {
-    let source = open(place, lease, kind).await?;
+    let mut source = open(place, lease, kind.clone()).await?;
     let socket = server.web_socket(tls, &format!("/stream/{stream}"), HEADER + MAX_PAYLOAD).await?;
+    // A lease that was over may have been put aside while the connection was made; its log is in the archive then.
+    if let Source::Log { dir, .. } = &source
+        && !dir.exists()
+    {
+        source = archived(place, lease, kind)?;
+    }
     match source {
         Source::Terminal(connection) => relay(socket, connection).await,
         Source::Log { dir, from, live } => {
