@@ -13,8 +13,8 @@ use super::dial::{DialError, Server, Socket};
 use super::lease::{self, LeaseError, Standing};
 use super::place::Place;
 use super::shim::client::{ClientError, ShimClient};
-use super::shim::journal;
 use super::shim::stream::Connection;
+use super::shim::{LOG, journal};
 use super::{archive, follow};
 use crate::base::ids::{LeaseId, StreamId};
 use crate::wire::frame::{Decoder, Frame, HEADER, MAX_PAYLOAD, Size};
@@ -73,9 +73,10 @@ pub async fn serve(
     let socket = server.web_socket(tls, &format!("/stream/{stream}"), HEADER + MAX_PAYLOAD).await?;
     // A lease that was over may have been put aside while the connection was made; its log is in the archive then.
     if let Source::Log { dir, .. } = &source
-        && !dir.exists()
+        && !dir.join(LOG).exists()
+        && let Ok(kept) = archived(place, lease, kind)
     {
-        source = archived(place, lease, kind)?;
+        source = kept;
     }
     match source {
         Source::Terminal(connection) => relay(socket, connection).await,

@@ -154,7 +154,7 @@ impl Keeper {
         let listener = UnixListener::bind(short_path(&held))?;
         drop(held);
         let listening = spawn_local(serve::listen(listener, self.shared.clone()));
-        match self.start().await {
+        match self.start_again().await {
             Ok(mut workload) => {
                 let end = self.run(&mut workload).await;
                 self.finish(workload, end).await;
@@ -178,6 +178,19 @@ impl Keeper {
         };
         let _ = timeout(FAREWELL, gone).await;
         Ok(())
+    }
+
+    /// [`Keeper::start`], again where bubblewrap stumbled over its own loopback: on a busy machine its netlink answer is now
+    /// and then lost, and the next try works.
+    async fn start_again(&mut self) -> Result<Workload, String> {
+        let mut started = self.start().await;
+        for _ in 0..3 {
+            match &started {
+                Err(why) if why.contains("RTM_NEWADDR") => started = self.start().await,
+                _ => break,
+            }
+        }
+        started
     }
 
     /// Builds the sandbox and starts the workload in it; on failure nothing is left behind.
