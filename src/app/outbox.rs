@@ -1,5 +1,7 @@
 //! Sends what was queued in a transaction, after its commit, again and again until it is gone or hopeless. It refuses to
 //! lose a mail to a restart and to send one twice on purpose: its Message-ID stays the same over all tries.
+use tokio::sync::broadcast::error::RecvError;
+
 use crate::app::error::{Answer, AppError};
 use crate::app::mail;
 use crate::app::mail::letter::{self, Letter};
@@ -9,12 +11,13 @@ use crate::app::people::{actor, setup};
 use crate::app::trust::seal::Sealed;
 use crate::base::secret::Secret;
 use crate::base::window::{Instant, Span};
-use crate::domain::event::Cause;
+use crate::domain::event::{Cause, Event, Recorded};
 use crate::domain::notice::Common;
 use crate::domain::people::installation::{Installation, Smtp, SmtpSecurity};
 use crate::domain::people::refusal::PeopleRefusal;
 use crate::domain::people::rights::Actor;
 use crate::store::changes::Changes;
+use crate::store::events::Subscription;
 use crate::store::people::OutboxMail;
 use crate::store::read::{Order, Read as _};
 use crate::store::{Command, View};
@@ -23,31 +26,55 @@ use crate::store::{Command, View};
 const EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 /// Given up after so many tries, about three days with the waits below.
 const MOST_ATTEMPTS: u32 = 16;
+/// Sent in one round.
 const BATCH: usize = 50;
+/// Looked at for what is due: those that wait for a later try must not stand before the others.
+const REACH: usize = 1000;
 /// What the mail server's password is sealed for.
 const SMTP_PURPOSE: &str = "smtp password";
 
-/// Sends for as long as the mill runs.
+/// Sends for as long as the mill runs: when somebody was told something, when woken, and every now and then.
 pub async fn run(mill: Mill) {
+    let mut commits = mill.store.subscribe();
     loop {
-        if let Err(problem) = deliver(&mill).await {
-            tracing::warn!(%problem, "mails wait: the outbox could not be worked off");
+        match deliver(&mill).await {
+            // There may be more than fit one round.
+            Ok(sent) if sent > 0 => continue,
+            Ok(_) => {}
+            Err(problem) => tracing::warn!(%problem, "mails wait: the outbox could not be worked off"),
         }
-        let _ = tokio::time::timeout(EVERY, mill.outbox.notified()).await;
+        tokio::select! {
+            () = mill.outbox.notified() => {}
+            () = told(&mut commits) => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Until somebody is told something.
+async fn told(commits: &mut Subscription) {
+    let tells = |recorded: &Recorded| matches!(recorded.event, Event::NoticeSent { .. });
+    loop {
+        match commits.recv().await {
+            Ok(commit) if !commit.events.iter().any(tells) => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 
 /// Tries every mail that is due, once.
 pub async fn deliver(mill: &Mill) -> Answer<u32> {
+    let now = crate::clock::now();
     let (smtp, due) = {
         let view = mill.store.read()?;
         let Some(smtp) = setup::installation(&view)?.and_then(|installed| installed.smtp) else { return Ok(0) };
-        (smtp, view.list::<OutboxMail>(&[], Order::Ascending, BATCH)?)
+        let waiting = view.list::<OutboxMail>(&[], Order::Ascending, REACH)?;
+        (smtp, waiting.into_iter().filter(|mail| mail.not_before <= now).take(BATCH))
     };
     let settings = transport(mill, &smtp)?;
-    let now = crate::clock::now();
     let mut sent = 0;
-    for waiting in due.into_iter().filter(|mail| mail.not_before <= now) {
+    for waiting in due {
         let json = open(mill, notices::PURPOSE, &waiting.sealed)?;
         let queued: QueuedMail = serde_json::from_slice(&json).map_err(|e| AppError::outside("reading a mail", e))?;
         let recipient = mail::Recipient { name: queued.name.into(), address: waiting.to.clone() };
@@ -144,7 +171,7 @@ pub async fn set_mail(mill: &Mill, who: &Actor, input: Option<MailInput>) -> Ans
         });
         let mut changes = Changes::new();
         changes.put(&Installation { smtp, ..installed });
-        changes.event(cause, crate::domain::event::Event::SettingsChanged { what: "mail".to_owned() });
+        changes.event(cause, Event::SettingsChanged { what: "mail".to_owned() });
         Ok((changes, ()))
     };
     mill.store.write(Command::new(cause), decide).await?;

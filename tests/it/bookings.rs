@@ -2,7 +2,7 @@
 mod refusals;
 mod silence;
 mod walk;
-mod yard;
+pub mod yard;
 
 use futures_util::future::join_all;
 use gristmill::app::bookings::{change, place, show, timeline};

@@ -1,4 +1,6 @@
 //! Mail over a real SMTP conversation: what arrives, and what each refusal means for the queue.
+mod booked;
+
 use gristmill::app::mail::letter::{Letter, Line, Problem};
 use gristmill::app::mail::{House, Mail, MailError, Recipient, Settings, render, send};
 use gristmill::base::secret::Secret;

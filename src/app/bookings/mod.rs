@@ -11,6 +11,7 @@ pub mod plan;
 pub mod settle;
 pub mod show;
 pub mod supply;
+pub mod tell;
 pub mod timeline;
 pub mod upkeep;
 pub mod verify;
@@ -74,8 +75,24 @@ impl Voice {
         now: Instant,
     ) -> Result<(), Reject> {
         let telling = Telling { member: booking.member, subject, text, link: Some(path(booking.id)), letter };
-        let post = Post { seal: &self.seal, public_url: &self.url };
-        notices::tell(view, changes, post, telling, now)
+        notices::tell(view, changes, self.post(), telling, now)
+    }
+
+    /// The same for what they have just done themselves: it stands among their notices and does not count as new.
+    pub fn note(
+        &self,
+        view: &impl Read,
+        changes: &mut Changes,
+        booking: &Booking,
+        Message { subject, text, letter }: Message,
+        now: Instant,
+    ) -> Result<(), Reject> {
+        let telling = Telling { member: booking.member, subject, text, link: Some(path(booking.id)), letter };
+        notices::note(view, changes, self.post(), telling, now)
+    }
+
+    fn post(&self) -> Post<'_> {
+        Post { seal: &self.seal, public_url: &self.url }
     }
 }
 

@@ -2,7 +2,7 @@
 //! when somebody was faster. It refuses to book on a plan that no longer holds.
 use super::ask::{self, Wanted};
 use super::supply::{NodeFacts, Supply};
-use super::{House, leases, plan, show, with_occasion};
+use super::{House, Voice, leases, plan, show, tell, with_occasion};
 use crate::app::error::Answer;
 use crate::app::ids;
 use crate::app::mill::Mill;
@@ -70,8 +70,9 @@ pub async fn book(
         command = command.keyed(key, digest(&("book", &request)));
     }
     let proposal = propose(mill, actor, &request, &command, now)?;
-    let owner = actor.clone();
-    let id = mill.store.write(command, move |view, now| decide(view, &owner, &request, proposal.as_ref(), now)).await?;
+    let (owner, voice) = (actor.clone(), Voice::of(mill));
+    let decide = move |view: &View<'_>, now| decide(view, (&owner, &voice), &request, proposal.as_ref(), now);
+    let id = mill.store.write(command, decide).await?;
     show::show(mill, actor, id, now)
 }
 
@@ -101,7 +102,7 @@ fn facts<'a>(supply: &'a Supply, placement: &Placement) -> Result<&'a NodeFacts,
 
 fn decide(
     view: &View<'_>,
-    actor: &Actor,
+    (actor, voice): (&Actor, &Voice),
     request: &BookRequest,
     proposal: Option<&(Placement, NodeFacts)>,
     now: Instant,
@@ -150,6 +151,7 @@ fn decide(
         due: None,
     };
     let booking = house.put(&mut changes, None, booking, now);
+    tell::placed(view, &mut changes, (&house, voice), &booking, now)?;
     Ok((changes, booking.id))
 }
 

@@ -1,7 +1,7 @@
 //! The end of a booking: what its leases delivered is posted, the rest given back, and the booking says how it ended, all
 //! in the transaction that learned of it. It refuses to bill beyond what was granted, attested, and asked for.
 use super::leases;
-use super::{House, Message, Voice, with_occasion};
+use super::{House, Message, Voice, tell, with_occasion};
 use crate::app::mail::letter::{Letter, Problem};
 use crate::app::money::hold::{self, Delivered};
 use crate::base::credits::Credits;
@@ -76,6 +76,8 @@ pub fn finish<R: Read>(
             format!("Its node or its work was lost. It was charged {cost} credits, up to the last word of the node.");
         let message = Message { subject: format!("“{}” was lost", after.ask.title), text, letter: None };
         voice.tell(view, changes, &after, message, now)?;
+    } else {
+        tell::settled(view, changes, (house, voice), &after, &delivered, cost, now)?;
     }
     Ok(house.put(changes, Some(before), after, now))
 }

@@ -114,6 +114,8 @@ impl Problem {
 pub struct Settled {
     pub booking: Line,
     pub units: Line,
+    /// How it ended, a sentence.
+    pub ended: Line,
     /// Time that was delivered, such as `2 h 58 min`.
     pub delivered: Line,
     pub held: Line,

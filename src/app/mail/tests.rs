@@ -36,6 +36,7 @@ fn letters(text: &str) -> Vec<Letter> {
         Letter::Settled(Settled {
             booking: line(),
             units: line(),
+            ended: line(),
             delivered: line(),
             held: line(),
             charged: line(),

@@ -59,6 +59,27 @@ pub fn tell(
     telling: Telling,
     now: Instant,
 ) -> Result<(), Reject> {
+    write(view, changes, post, telling, (now, false))
+}
+
+/// The same for what the reader has just done: the notice does not count as new.
+pub fn note(
+    view: &impl Read,
+    changes: &mut Changes,
+    post: Post<'_>,
+    telling: Telling,
+    now: Instant,
+) -> Result<(), Reject> {
+    write(view, changes, post, telling, (now, true))
+}
+
+fn write(
+    view: &impl Read,
+    changes: &mut Changes,
+    post: Post<'_>,
+    telling: Telling,
+    (now, read): (Instant, bool),
+) -> Result<(), Reject> {
     let id = NoticeId::from_u128(ids::fresh());
     let member: Member = view.must(&telling.member)?;
     let Telling { subject, text, link, letter, .. } = telling;
@@ -67,7 +88,7 @@ pub fn tell(
         Letter::Problem(Problem::new(&subject, &said, link.clone().unwrap_or_else(|| "/notices".to_owned())))
     });
     queue(view, changes, post, id, (member.name.as_str(), &member.email), &letter)?;
-    changes.put(&Notice { id, member: member.id, at: now, subject, text, link, read: false });
+    changes.put(&Notice { id, member: member.id, at: now, subject, text, link, read });
     changes.event(Cause::Mill, Event::NoticeSent { notice: id, member: member.id });
     Ok(())
 }
