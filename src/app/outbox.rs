@@ -115,7 +115,8 @@ async fn resolve(mill: &Mill, waiting: OutboxMail, keep: Option<OutboxMail>) -> 
         };
         Ok((changes, ()))
     };
-    Ok(mill.store.write(Command::new(Cause::Mill), decide).await?)
+    // What was sent must not be sent again, whatever else is closed.
+    Ok(mill.store.write(Command::new(Cause::Mill).despite_breach(), decide).await?)
 }
 
 fn open(mill: &Mill, purpose: &str, sealed: &str) -> Answer<Vec<u8>> {

@@ -1,5 +1,10 @@
 //! What an admin asks of the whole mill: verify it, back it up. It refuses everybody else, and keeps no backup of its own:
 //! one on the same disk would be lost with it.
+mod breach;
+pub mod night;
+pub mod start;
+mod whole;
+
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -36,24 +41,55 @@ fn only_admins(who: &Actor, what: &'static str) -> Result<(), PeopleRefusal> {
 /// Recomputes everything, while the mill goes on.
 pub async fn verify(mill: &Mill, who: &Actor) -> Answer<VerifyAnswer> {
     only_admins(who, "verify the mill")?;
-    let store = mill.store.clone();
-    // A snapshot stays on its thread, and this may take minutes.
-    let done = tokio::task::spawn_blocking(move || recompute(&store.read()?)).await;
-    done.map_err(|stopped| AppError::outside("verifying", stopped))?
+    let found = whole::run(&mill.store).await?;
+    breach::conclude(mill, &found).await;
+    Ok(found.answer)
 }
 
 /// Recomputes everything from the rows of one snapshot; for a stopped mill's directory as well.
 pub fn recompute(view: &Snapshot) -> Answer<VerifyAnswer> {
-    let checks: Vec<_> = rows::checks().into_iter().chain(bookings::verify::checks()).collect();
-    let report = rows::run(view, &checks);
-    let (books, wrong) = money::verify::recompute(view)?;
+    answer(view, rows::run(view, &row_checks()), books(view)?)
+}
+
+/// The books recomputed: what was counted, and what does not hold. Rows that cannot be read do not.
+fn books(view: &Snapshot) -> Answer<(money::verify::Counts, Vec<String>)> {
+    match money::verify::recompute(view) {
+        Ok((counts, wrong)) => Ok((counts, wrong.iter().map(|breach| format!("books: {breach}")).collect())),
+        Err(error) => Ok((Vec::new(), vec![unreadable(error)?])),
+    }
+}
+
+/// A check that could not be finished for what it met is a breach; one that the mill's stopping ended is none.
+fn unreadable(error: StoreError) -> Answer<String> {
+    if matches!(error, StoreError::Closed { .. }) {
+        return Err(error.into());
+    }
+    let mut text = format!("books: the check could not be finished: {error}");
+    let mut cause = std::error::Error::source(&error);
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    Ok(text)
+}
+
+/// The checks of rows, beside those of the books.
+fn row_checks() -> Vec<rows::Check> {
+    rows::checks().into_iter().chain(bookings::verify::checks()).collect()
+}
+
+fn answer(
+    view: &Snapshot,
+    report: rows::Report,
+    (books, wrong): (money::verify::Counts, Vec<String>),
+) -> Answer<VerifyAnswer> {
     let mut checked = Vec::new();
     for (table, what) in COUNTED {
         checked.push(CheckedItem { what: what.to_owned(), count: count(view, table)? });
     }
     checked.extend(books.into_iter().map(|(what, count)| CheckedItem { what: what.to_owned(), count }));
     let rows = report.breaches.into_iter().map(|breach| format!("{}: {}", breach.check, breach.what));
-    let breaches: Vec<String> = rows.chain(wrong.iter().map(|breach| format!("books: {breach}"))).collect();
+    let breaches: Vec<String> = rows.chain(wrong).collect();
     Ok(VerifyAnswer { holds: breaches.is_empty(), checked, breaches })
 }
 

@@ -17,6 +17,7 @@ use crate::app::people::setup as people_setup;
 use crate::app::trust::files::PemError;
 use crate::app::trust::seal::{Seal, SealError};
 use crate::app::trust::{self, Root};
+use crate::app::upkeep::{night, start};
 use crate::app::{ids, outbox};
 use crate::base::secret::Secret;
 use crate::config::ServeSettings;
@@ -80,19 +81,23 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let url = settings.url(door.local_addr());
     let mill = Mill::new(store, seal, Arc::new(Hub::default()), &url, &settings.data);
 
+    // Before anything that writes is there.
+    let started = start::check(&mill).await?;
+    let read_only = !started.breaches.is_empty();
     let fleet = Fleet { mill: mill.clone(), root, orders: Arc::new(FromBookings) };
     // Before the gateway: it has to know which nodes were connected.
     let watching = fleet_watch::start(&fleet)?;
     let gateway = gateway::start(fleet.clone(), settings.gateway).await?;
     let posting = tokio::spawn(outbox::run(mill.clone()));
     let upkeep = tokio::spawn(upkeep::start(mill.clone()));
+    let nights = tokio::spawn(night::run(mill.clone(), started));
     let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
     let console_stop = console.shutdown();
     let console = tokio::spawn(console.launch());
     let door = tokio::spawn(door.run(until(stopping.clone())));
 
-    announce(&mill, &url).await?;
+    announce(&mill, &url, read_only).await?;
     let local = (!settings.no_local_node)
         .then(|| tokio::spawn(super::local_node::keep(mill.clone(), gateway.address, fleet.root.fingerprint())));
 
@@ -102,6 +107,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     drop(watching);
     posting.abort();
     upkeep.abort();
+    nights.abort();
     if let Some(local) = local {
         local.abort();
     }
@@ -142,7 +148,12 @@ fn tls(settings: &ServeSettings, root: &Root) -> Result<Option<Arc<rustls::Serve
 }
 
 /// Says on standard output where to go next: the one-time setup link, or the address.
-async fn announce(mill: &Mill, url: &str) -> Result<(), ServeError> {
+async fn announce(mill: &Mill, url: &str, read_only: bool) -> Result<(), ServeError> {
+    if read_only {
+        eprintln!(
+            "\nThe books do not hold: the mill takes no changes, and its pages can be read. The log names what was found."
+        );
+    }
     match people_setup::new_link(mill).await? {
         Some(secret) => println!(
             "\nGristmill is running. Open this one-time link to set it up:\n\n    {url}/setup/{}\n",

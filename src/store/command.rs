@@ -46,11 +46,21 @@ pub struct Command {
     pub key: Option<IdempotencyKey>,
     /// Of the whole request; tells a repetition from a key used twice. Meaningless without a key.
     pub digest: [u8; 32],
+    /// Whether it is taken also while a breach keeps the store closed.
+    pub despite_breach: bool,
 }
 
 impl Command {
     pub const fn new(cause: Cause) -> Self {
-        Self { cause, key: None, digest: [0; 32] }
+        Self { cause, key: None, digest: [0; 32], despite_breach: false }
+    }
+
+    /// For what neither bookings nor money depend on and what people need to learn of a breach: signing in, notices,
+    /// their mails, the record of the check itself.
+    #[must_use]
+    pub const fn despite_breach(mut self) -> Self {
+        self.despite_breach = true;
+        self
     }
 
     /// The answer is stored in plain JSON beside the rows: an intent whose answer holds a secret must not be keyed.

@@ -5,6 +5,7 @@ pub mod backup;
 mod batch;
 pub mod bookings;
 pub mod changes;
+pub mod checkpoint;
 pub mod command;
 mod create;
 mod engine;

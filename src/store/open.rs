@@ -79,6 +79,8 @@ pub(super) struct Inner {
     database: RwLock<Option<Database>>,
     calendar: RwLock<Calendar>,
     trouble: RwLock<Option<String>>,
+    /// Why nothing but what tells of it may be written: what is on file cannot be. Unlike trouble it does not mend itself.
+    breach: RwLock<Option<String>>,
     latest: AtomicI64,
     /// Odd while a commit may be on disk and not yet published.
     turn: AtomicU64,
@@ -109,6 +111,10 @@ impl Inner {
 
     pub fn close(&self, why: String) {
         set(&self.trouble, Some(why));
+    }
+
+    pub fn breach(&self) -> Option<String> {
+        held(&self.breach).clone()
     }
 
     pub fn reopened(&self) {
@@ -239,6 +245,7 @@ impl Store {
             database: RwLock::new(Some(database)),
             calendar: RwLock::new(state.calendar.clone()),
             trouble: RwLock::new(None),
+            breach: RwLock::new(None),
             latest: AtomicI64::new(state.latest.as_millis()),
             turn: AtomicU64::new(0),
             told: broadcast::Sender::new(BACKLOG),
@@ -311,10 +318,21 @@ impl Store {
     }
 
     pub fn readiness(&self) -> Readiness {
-        match self.inner.trouble().or_else(|| self.inner.lacks_room()) {
+        match self.inner.trouble().or_else(|| self.inner.breach()).or_else(|| self.inner.lacks_room()) {
             None => Readiness::Ready,
             Some(why) => Readiness::Closed { why },
         }
+    }
+
+    /// Refuses writes from now on, because a check found what cannot be; reading goes on. Only a check that finds
+    /// everything true again, or a restart that does, ends it.
+    pub fn stop_writes(&self, why: String) {
+        set(&self.inner.breach, Some(why));
+    }
+
+    /// Ends what [`Store::stop_writes`] began.
+    pub fn allow_writes(&self) {
+        set(&self.inner.breach, None);
     }
 
     /// Finishes what waits, closes the file and gives the directory back. Blocks until done.

@@ -7,7 +7,7 @@ use super::events::last_event;
 use super::lock;
 use super::medium::builder;
 use super::occupancy::{self, Occupied};
-use super::open::{FILE, OpenError, classify};
+use super::open::{FILE, OpenError, Store, classify};
 use super::read::{Read, StoreError};
 use super::record::{Key, Record};
 use super::tables::Table;
@@ -57,10 +57,13 @@ impl Report {
 /// Most breaches told per check: a damaged table is not listed row by row.
 const MOST_TOLD: usize = 100;
 
+/// The one check that falls into pieces by table.
+const RECORDS: &str = "records";
+
 /// The checks that the store itself answers for.
 pub fn checks() -> Vec<Check> {
     vec![
-        Check { name: "records", run: records },
+        Check { name: RECORDS, run: records },
         Check { name: "events", run: events },
         Check { name: "calendar", run: calendar },
     ]
@@ -70,15 +73,46 @@ pub fn checks() -> Vec<Check> {
 pub fn run(snapshot: &Snapshot, checks: &[Check]) -> Report {
     let mut report = Report::default();
     for check in checks {
-        report.ran.push(check.name);
-        let found = (check.run)(snapshot)
-            .unwrap_or_else(|error| vec![format!("the check could not be finished: {}", explain(&error))]);
+        report.take(check.name, (check.run)(snapshot));
+    }
+    report
+}
+
+/// Runs checks while the mill writes, each on a snapshot of its own and the check of records table by table, for as long
+/// as `go_on` says so; `None` when it ended that. Every check is true of every commit, so none needs the same one as
+/// another; and what is written meanwhile can take the place of old pages as soon as one piece is done, where one snapshot
+/// for the whole night would keep all of them and make the file grow by everything written in it.
+pub fn run_apart(store: &Store, checks: &[Check], go_on: &dyn Fn() -> bool) -> Result<Option<Report>, StoreError> {
+    let mut report = Report::default();
+    for check in checks {
+        let tables: &[Table] = if check.name == RECORDS { Table::ALL } else { &[] };
+        for &table in tables {
+            if !go_on() {
+                return Ok(None);
+            }
+            report.take(check.name, records_of(&store.read()?, table));
+        }
+        if !go_on() {
+            return Ok(None);
+        }
+        if tables.is_empty() {
+            report.take(check.name, (check.run)(&store.read()?));
+        }
+    }
+    Ok(Some(report))
+}
+
+impl Report {
+    fn take(&mut self, check: &'static str, found: Result<Vec<String>, StoreError>) {
+        if self.ran.last() != Some(&check) {
+            self.ran.push(check);
+        }
+        let found = found.unwrap_or_else(|error| vec![format!("the check could not be finished: {}", explain(&error))]);
         let more = found.len().saturating_sub(MOST_TOLD);
         let told = found.into_iter().take(MOST_TOLD);
         let rest = (more > 0).then(|| format!("and {more} more of this kind"));
-        report.breaches.extend(told.chain(rest).map(|what| Breach { check: check.name, what }));
+        self.breaches.extend(told.chain(rest).map(|what| Breach { check, what }));
     }
-    report
 }
 
 /// Lets the engine check every page of a stopped mill's file, mending what a crash left; names the file if it is damaged.
@@ -161,29 +195,36 @@ fn form(table: Table) -> Form {
         Table::Meta | Table::Sealed | Table::Papers | Table::Occupancy => Bytes,
         Table::Documents => Form::Record(record::<Document>),
         Table::Series => Form::Record(record::<Series>),
-        Table::Checkpoints => Bytes,
+        Table::Checkpoints => Form::Record(record::<super::checkpoint::Checkpoint>),
     }
 }
 
 fn records(snapshot: &Snapshot) -> Result<Vec<String>, StoreError> {
     let mut found = Vec::new();
     for &table in Table::ALL {
-        let name = table.name();
-        match form(table) {
-            Form::Bytes => {}
-            Form::Record(check) => snapshot.scan(table, |key, value| {
-                if let Err(why) = check(key, value) {
-                    found.push(format!("{name}, key {}: {why}", hex(key)));
-                }
-                Ok(())
-            })?,
-            Form::Leads(to) => snapshot.scan(table, |key, value| {
-                if snapshot.raw(to, value)?.is_none() {
-                    found.push(format!("{name}, key {}: it leads to no row of {}", hex(key), to.name()));
-                }
-                Ok(())
-            })?,
-        }
+        found.extend(records_of(snapshot, table)?);
+    }
+    Ok(found)
+}
+
+/// One table's part of the check "records".
+fn records_of(snapshot: &Snapshot, table: Table) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    let name = table.name();
+    match form(table) {
+        Form::Bytes => {}
+        Form::Record(check) => snapshot.scan(table, |key, value| {
+            if let Err(why) = check(key, value) {
+                found.push(format!("{name}, key {}: {why}", hex(key)));
+            }
+            Ok(())
+        })?,
+        Form::Leads(to) => snapshot.scan(table, |key, value| {
+            if snapshot.raw(to, value)?.is_none() {
+                found.push(format!("{name}, key {}: it leads to no row of {}", hex(key), to.name()));
+            }
+            Ok(())
+        })?,
     }
     Ok(found)
 }
@@ -218,6 +259,34 @@ fn events(snapshot: &Snapshot) -> Result<Vec<String>, StoreError> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// The same of the events after `seq` alone, which is the last that is known to stand in its place.
+pub fn events_since(view: &impl Read, seq: u64) -> Result<Vec<String>, StoreError> {
+    const PAGE: usize = 4096;
+    let mut found = Vec::new();
+    let mut before = view.get::<Recorded>(&seq)?;
+    if seq > 0 && before.is_none() {
+        found.push(format!("event {seq} was there and is gone"));
+    }
+    let mut expected = seq;
+    loop {
+        let page = super::events::events_after(view, expected, PAGE)?;
+        for event in &page {
+            expected += 1;
+            if event.seq != expected {
+                found.push(format!("event {} stands where {expected} should", event.seq));
+                expected = event.seq;
+            }
+            if before.as_ref().is_some_and(|last| event.at < last.at) {
+                found.push(format!("event {} is dated before the one it follows", event.seq));
+            }
+            before = Some(event.clone());
+        }
+        if page.len() < PAGE {
+            return Ok(found);
+        }
+    }
 }
 
 /// No unit is taken twice; what the calendar holds belongs to a lease, and what a running lease has is on the calendar.

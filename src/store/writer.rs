@@ -105,8 +105,13 @@ type Intents = Vec<Box<dyn Intent>>;
 pub(super) fn run(inner: &Arc<Inner>, mut state: State, mut queue: mpsc::Receiver<Message>) {
     while let Some(first) = queue.blocking_recv() {
         let (intents, stop) = gather(first, &mut queue);
+        let intents = match inner.breach() {
+            Some(why) => spare(intents, &why),
+            None => intents,
+        };
         match inner.lacks_room() {
             Some(why) => refuse_all(intents, &why),
+            None if intents.is_empty() => {}
             None => {
                 if let Err(why) = commit(inner, &mut state, intents) {
                     tracing::error!(%why, "the store closes itself and will try to open again");
@@ -138,6 +143,13 @@ fn gather(first: Message, queue: &mut mpsc::Receiver<Message>) -> (Intents, bool
         next = if intents.len() < MOST_PER_BATCH { queue.try_recv().ok() } else { None };
     }
     (intents, false)
+}
+
+/// Refuses all but what is written despite a breach.
+fn spare(intents: Intents, why: &str) -> Intents {
+    let (spared, refused) = intents.into_iter().partition(|intent| intent.command().despite_breach);
+    refuse_all(refused, why);
+    spared
 }
 
 fn refuse_all(intents: Intents, why: &str) {

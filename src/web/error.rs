@@ -61,8 +61,8 @@ pub fn explain(error: &AppError) -> (Status, Problem) {
             tracing::error!(%why, "a write was refused");
             let said = Sentence::new(
                 "The mill takes no changes at the moment.",
-                format!("Its disk does not let it write: {why}."),
-                "Nothing was changed. An admin has to make room or mend the disk; then try again.",
+                format!("It cannot write at the moment: {why}."),
+                "Nothing was changed. An admin has to mend what is named there; then try again.",
             );
             (Status::ServiceUnavailable, from_sentence("store_closed", said))
         }

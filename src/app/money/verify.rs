@@ -3,6 +3,9 @@
 mod books;
 mod documents;
 mod holds;
+mod since;
+
+pub use since::{Since, since};
 
 use std::ops::Bound;
 

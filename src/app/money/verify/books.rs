@@ -74,13 +74,30 @@ pub fn fold(view: &impl Read, breaches: &mut Vec<Breach>) -> Result<Books, Store
     Ok(books)
 }
 
+/// Whether a transfer follows the posting table.
+pub fn in_table(transfer: &Transfer) -> bool {
+    let row = transfer.kind.row();
+    let zero_is_fine = transfer.kind.is_delivery();
+    let amount_fits = !transfer.amount.is_negative() && (zero_is_fine || !transfer.amount.is_zero());
+    row.debit.fits(transfer.debit) && row.credit.fits(transfer.credit) && amount_fits
+}
+
+impl HoldSums {
+    pub fn note(&mut self, kind: Kind, amount: i128) {
+        match kind {
+            Kind::Hold => self.held += amount,
+            Kind::Delivery | Kind::OwnDelivery => self.delivered += amount,
+            Kind::Void | Kind::Expire => self.given_back += amount,
+            _ => {}
+        }
+    }
+}
+
 impl Books {
     fn book(&mut self, view: &impl Read, transfer: &Transfer, breaches: &mut Vec<Breach>) -> Result<(), StoreError> {
         self.transfers += 1;
         let row = transfer.kind.row();
-        let zero_is_fine = transfer.kind.is_delivery();
-        let amount_fits = !transfer.amount.is_negative() && (zero_is_fine || !transfer.amount.is_zero());
-        if !row.debit.fits(transfer.debit) || !row.credit.fits(transfer.credit) || !amount_fits {
+        if !in_table(transfer) {
             breaches.push(Breach::NotInTable { transfer: transfer.id });
         }
         for (account, side) in [(transfer.debit, Side::Debit), (transfer.credit, Side::Credit)] {
@@ -103,13 +120,7 @@ impl Books {
     fn note(&mut self, transfer: &Transfer) {
         let amount = i128::from(transfer.amount.micros());
         if let Some(hold) = transfer.about.hold {
-            let sums = self.holds.entry(hold).or_default();
-            match transfer.kind {
-                Kind::Hold => sums.held += amount,
-                Kind::Delivery | Kind::OwnDelivery => sums.delivered += amount,
-                Kind::Void | Kind::Expire => sums.given_back += amount,
-                _ => {}
-            }
+            self.holds.entry(hold).or_default().note(transfer.kind, amount);
         }
         if let (true, Some(team)) = (transfer.kind.is_delivery(), transfer.debit.team()) {
             self.deliveries.insert(transfer.id, (team, transfer.amount));

@@ -8,7 +8,7 @@ use crate::base::credits::Credits;
 use crate::base::ids::{DocumentId, TeamId, TransferId};
 use crate::base::secret::{hex, sha256};
 use crate::domain::money::account::Account;
-use crate::domain::money::invoice::{Document, Series};
+use crate::domain::money::invoice::{Document, Issue, Series};
 use crate::store::read::{Read, StoreError};
 use crate::store::record::{Key as _, Record};
 use crate::store::tables::Table;
@@ -117,6 +117,16 @@ fn one(
     if sums.settled != settled {
         breach("it was settled for other than what was due");
     }
+    paper(view, document, issue, breach)
+}
+
+/// The PDF of an issued document is there, and is the one that was issued.
+pub fn paper(
+    view: &impl Read,
+    document: &Document,
+    issue: &Issue,
+    breach: &mut impl FnMut(&'static str),
+) -> Result<(), StoreError> {
     match view.raw(Table::Papers, &document.id.bytes())? {
         Some(pdf) if hex(&sha256(&pdf)) == issue.pdf_sha256 => {}
         Some(_) => breach("its PDF is not the one that was issued"),

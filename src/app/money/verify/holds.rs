@@ -23,23 +23,8 @@ pub fn check(view: &impl Read, books: &Books, breaches: &mut Vec<Breach>) -> Res
         known.insert(hold.id, ());
         let open = i128::from(hold.outstanding().micros());
         *outstanding.entry(Account::Team(hold.team)).or_default() += open;
-        let mut breach = |why| breaches.push(Breach::Hold { hold: hold.id, why });
-        against_transfers(&hold, books.holds.get(&hold.id).copied().unwrap_or_default(), &mut breach);
-        let listed = view.raw(Table::OpenHolds, &hold.id.bytes())?.is_some();
-        if listed != hold.is_open() {
-            breach("it is listed as open and is not, or the other way round");
-        }
-        if view.raw(Table::HoldsByBooking, &(hold.booking, hold.id).bytes())?.is_none() {
-            breach("its booking does not lead to it");
-        }
-        if hold.is_open() {
-            match view.get::<Booking>(&hold.booking)? {
-                Some(booking) if booking.state.is_live() => {}
-                Some(_) => breach("it is open, but its booking is over"),
-                None => breach("its booking is not there"),
-            }
-        }
-        Ok(())
+        let sums = books.holds.get(&hold.id).copied().unwrap_or_default();
+        one(view, &hold, Some(sums), &mut |why| breaches.push(Breach::Hold { hold: hold.id, why }))
     })?;
     for hold in books.holds.keys().filter(|hold| !known.contains_key(hold)) {
         breaches.push(Breach::Hold { hold: *hold, why: "there are transfers about it, but it is not there" });
@@ -48,6 +33,34 @@ pub fn check(view: &impl Read, books: &Books, breaches: &mut Vec<Breach>) -> Res
         held_total(row, outstanding.get(&row.account).copied().unwrap_or(0), breaches);
     }
     Ok(count)
+}
+
+/// One hold against the transfers about it (where all of them are known) and what must stand beside it.
+pub fn one(
+    view: &impl Read,
+    hold: &Hold,
+    sums: Option<HoldSums>,
+    breach: &mut impl FnMut(&'static str),
+) -> Result<(), StoreError> {
+    if let Some(sums) = sums {
+        against_transfers(hold, sums, breach);
+    }
+    in_itself(hold, breach);
+    let listed = view.raw(Table::OpenHolds, &hold.id.bytes())?.is_some();
+    if listed != hold.is_open() {
+        breach("it is listed as open and is not, or the other way round");
+    }
+    if view.raw(Table::HoldsByBooking, &(hold.booking, hold.id).bytes())?.is_none() {
+        breach("its booking does not lead to it");
+    }
+    if hold.is_open() {
+        match view.get::<Booking>(&hold.booking)? {
+            Some(booking) if booking.state.is_live() => {}
+            Some(_) => breach("it is open, but its booking is over"),
+            None => breach("its booking is not there"),
+        }
+    }
+    Ok(())
 }
 
 fn held_total(row: &AccountRow, outstanding: i128, breaches: &mut Vec<Breach>) {
@@ -61,13 +74,6 @@ fn against_transfers(hold: &Hold, sums: HoldSums, breach: &mut impl FnMut(&'stat
     if micros(hold.amount()) != sums.held {
         breach("its segments do not sum to what was held");
     }
-    for segment in &hold.segments {
-        let Some(resolved) = segment.resolved else { continue };
-        let parts = micros(resolved.delivered) + micros(resolved.given_back);
-        if parts != micros(segment.amount) || resolved.delivered.is_negative() || resolved.given_back.is_negative() {
-            breach("a segment was resolved for other than what was held");
-        }
-    }
     let resolved = |part: fn(&crate::domain::money::hold::Resolved) -> Credits| {
         hold.segments.iter().filter_map(|segment| segment.resolved.as_ref()).map(part).map(micros).sum::<i128>()
     };
@@ -76,6 +82,18 @@ fn against_transfers(hold: &Hold, sums: HoldSums, breach: &mut impl FnMut(&'stat
     }
     if resolved(|r| r.given_back) != sums.given_back {
         breach("what it says was given back is not what was released");
+    }
+}
+
+/// What must be true of a hold whatever was posted.
+fn in_itself(hold: &Hold, breach: &mut impl FnMut(&'static str)) {
+    let micros = |amount: Credits| i128::from(amount.micros());
+    for segment in &hold.segments {
+        let Some(resolved) = segment.resolved else { continue };
+        let parts = micros(resolved.delivered) + micros(resolved.given_back);
+        if parts != micros(segment.amount) || resolved.delivered.is_negative() || resolved.given_back.is_negative() {
+            breach("a segment was resolved for other than what was held");
+        }
     }
     let contiguous = hold.segments.windows(2).all(|pair| pair[0].window.end() == pair[1].window.start());
     let whole = hold.segments.first().zip(hold.segments.last());
