@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -26,6 +26,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Pauses before a lost connection is taken up again.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
+/// What is said to a person who leaves.
+const LEFT: &str = "Left; the shell goes on.";
+
 type Socket = WebSocketStream<reqwest::Upgraded>;
 
 /// How a connection ended.
@@ -39,24 +42,41 @@ enum Outcome {
 }
 
 pub async fn attach(client: &Client, id: &str, tab: u16) -> Result<(), Failure> {
-    let mut typed = typed();
-    let mut window = signal(SignalKind::window_change()).map_err(|why| Failure::terminal(&why))?;
-    let mut pauses = PAUSES.iter();
-    let mut socket = connect(client, id, tab).await?;
+    let take = |kind| signal(kind).map_err(|why| Failure::terminal(&why));
+    let window = take(SignalKind::window_change())?;
+    let socket = connect(client, id, tab).await?;
+    // Asked to end, by a closed window or another program, it leaves as if by the key: the terminal must not stay raw.
+    let (mut terminate, mut hang_up) = (take(SignalKind::terminate())?, take(SignalKind::hangup())?);
     let raw = Raw::enter()?;
     raw.note(&format!("Attached to {id}. Leave with Ctrl-]"));
+    let why = tokio::select! {
+        why = carry(client, (id, tab), socket, window, &raw) => why?,
+        _ = terminate.recv() => LEFT.to_owned(),
+        _ = hang_up.recv() => LEFT.to_owned(),
+    };
+    raw.note(&why);
+    Ok(())
+}
+
+/// Carries bytes both ways, over as many connections as it takes; answers why it ended.
+async fn carry(
+    client: &Client,
+    (id, tab): (&str, u16),
+    mut socket: Socket,
+    mut window: Signal,
+    raw: &Raw,
+) -> Result<String, Failure> {
+    let mut typed = typed();
+    let mut pauses = PAUSES.iter();
     loop {
-        let why = match session(&mut socket, &mut typed, &mut window).await {
-            Outcome::Left => "Left; the shell goes on.".to_owned(),
-            Outcome::Over(why) => why,
+        match session(&mut socket, &mut typed, &mut window).await {
+            Outcome::Left => return Ok(LEFT.to_owned()),
+            Outcome::Over(why) => return Ok(why),
             Outcome::Lost => {
                 raw.note("Connection lost; the shell goes on. Connecting again…");
                 socket = again(client, id, tab, &mut pauses).await?;
-                continue;
             }
-        };
-        raw.note(&why);
-        return Ok(());
+        }
     }
 }
 
@@ -99,11 +119,7 @@ async fn connect(client: &Client, id: &str, tab: u16) -> Result<Socket, Failure>
 }
 
 /// Carries bytes both ways until something ends it.
-async fn session(
-    socket: &mut Socket,
-    typed: &mut mpsc::Receiver<Vec<u8>>,
-    window: &mut tokio::signal::unix::Signal,
-) -> Outcome {
+async fn session(socket: &mut Socket, typed: &mut mpsc::Receiver<Vec<u8>>, window: &mut Signal) -> Outcome {
     let mut open_input = true;
     let mut ping = tokio::time::interval(PING);
     let mut heard = tokio::time::Instant::now();

@@ -1,5 +1,6 @@
 //! Leases as a node runs them: real sandboxes, real terminals, real ends. Each test needs bubblewrap and, for the network,
 //! slirp4netns; a machine without them fails here with the reason.
+mod attach;
 mod bench;
 
 use std::io::{Read, Write};
