@@ -40,10 +40,12 @@ pub fn put_aside(dir: &Path, logs: &Path, lease: LeaseId, attempt: u32) -> Resul
         && matches!(seen.spec.kind, LeaseKind::Batch { .. })
         && let Phase::Ended { exit, .. } = &seen.state.phase
     {
-        let kept = fs::rename(dir.join(LOG), log_path(logs, lease, attempt)).and_then(|()| {
-            let exit = serde_json::to_vec(exit).expect("an exit is plain data");
-            fs::write(exit_path(logs, lease, attempt), exit)
-        });
+        // First how it ended, whole, and then the log: whoever finds the log finds the end too.
+        let (path, exit) = (exit_path(logs, lease, attempt), serde_json::to_vec(exit).expect("an exit is plain data"));
+        let draft = path.with_extension("new");
+        let kept = fs::write(&draft, exit)
+            .and_then(|()| fs::rename(&draft, &path))
+            .and_then(|()| fs::rename(dir.join(LOG), log_path(logs, lease, attempt)));
         if let Err(error) = kept {
             tracing::warn!(%lease, %error, "a lease's log could not be kept");
         }
@@ -51,16 +53,25 @@ pub fn put_aside(dir: &Path, logs: &Path, lease: LeaseId, attempt: u32) -> Resul
     lease::collect(dir)
 }
 
-/// The kept log of the newest attempt of a lease, and how the command ended.
-pub fn find(logs: &Path, lease: LeaseId) -> io::Result<Option<(PathBuf, ExitKind)>> {
+/// The newest attempt of a lease whose log is kept.
+pub fn newest(logs: &Path, lease: LeaseId) -> io::Result<Option<u32>> {
     let attempts = fs::read_dir(logs)?.flatten().filter_map(|entry| {
         let path = entry.path();
         let (found, attempt) = parse_dir_name(path.file_stem()?.to_str()?)?;
         (found == lease && path.extension().is_some_and(|e| e == "log")).then_some(attempt)
     });
-    let Some(attempt) = attempts.max() else { return Ok(None) };
+    Ok(attempts.max())
+}
+
+/// The kept log of one attempt, opened, so that it can be read to its end whatever is removed meanwhile.
+pub fn open(logs: &Path, lease: LeaseId, attempt: u32) -> io::Result<fs::File> {
+    fs::File::open(log_path(logs, lease, attempt))
+}
+
+/// How the command of a kept log ended.
+pub fn exit(logs: &Path, lease: LeaseId, attempt: u32) -> ExitKind {
     let exit = fs::read(exit_path(logs, lease, attempt)).ok().and_then(|json| serde_json::from_slice(&json).ok());
-    Ok(Some((log_path(logs, lease, attempt), exit.unwrap_or(ExitKind::None))))
+    exit.unwrap_or(ExitKind::None)
 }
 
 /// Removes what is too old or too much.
@@ -102,15 +113,19 @@ mod tests {
         let logs = std::env::temp_dir().join(format!("gristmill-logs-{}", std::process::id()));
         fs::create_dir_all(&logs).unwrap();
         let lease = LeaseId::from_u128(5);
-        assert_eq!(find(&logs, lease).unwrap(), None);
+        assert_eq!(newest(&logs, lease).unwrap(), None);
         for attempt in [1, 2] {
             fs::write(log_path(&logs, lease, attempt), format!("{attempt}")).unwrap();
         }
         fs::write(exit_path(&logs, lease, 2), serde_json::to_vec(&ExitKind::Code(3)).unwrap()).unwrap();
-        let (path, exit) = find(&logs, lease).unwrap().unwrap();
-        assert_eq!((fs::read_to_string(path).unwrap().as_str(), exit), ("2", ExitKind::Code(3)));
+        assert_eq!(newest(&logs, lease).unwrap(), Some(2));
+        let text = io::read_to_string(open(&logs, lease, 2).unwrap()).unwrap();
+        assert_eq!(
+            (text.as_str(), exit(&logs, lease, 2), exit(&logs, lease, 1)),
+            ("2", ExitKind::Code(3), ExitKind::None)
+        );
         prune(&logs).unwrap();
-        assert!(find(&logs, lease).unwrap().is_some());
+        assert!(newest(&logs, lease).unwrap().is_some());
         fs::remove_dir_all(&logs).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! One bulk connection: dials the mill, connects to a lease's shim and copies frames both ways. It refuses to carry anything
 //! from outside that only the agent may tell a shim (deadline, stop), and serves logs of leases that are over by itself.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -14,15 +14,11 @@ use super::lease::{self, LeaseError, Standing};
 use super::place::Place;
 use super::shim::client::{ClientError, ShimClient};
 use super::shim::stream::Connection;
-use super::shim::{LOG, journal};
 use super::{archive, follow};
 use crate::base::ids::{LeaseId, StreamId};
 use crate::wire::frame::{Decoder, Frame, HEADER, MAX_PAYLOAD, Size};
-use crate::wire::lease::{ExitKind, Phase};
+use crate::wire::lease::Phase;
 use crate::wire::node::StreamKind;
-
-/// Bytes of a log in one frame; its offset takes eight more.
-const LOG_PIECE: usize = MAX_PAYLOAD - 8;
 
 /// Why a stream could not be opened; its display is shown to the person who asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,17 +42,11 @@ pub enum StreamRefusal {
 /// What the stream is connected to on this side.
 enum Source {
     Terminal(Connection),
-    /// A lease with a directory, live or over.
+    /// The log of one attempt, wherever it lies by now.
     Log {
-        dir: PathBuf,
+        attempt: u32,
         from: u64,
         live: bool,
-    },
-    /// A log that was put aside.
-    Kept {
-        path: PathBuf,
-        from: u64,
-        exit: ExitKind,
     },
 }
 
@@ -69,49 +59,45 @@ pub async fn serve(
     lease: LeaseId,
     kind: StreamKind,
 ) -> Result<(), StreamRefusal> {
-    let mut source = open(place, lease, kind.clone()).await?;
+    let source = open(place, lease, kind).await?;
     let socket = server.web_socket(tls, &format!("/stream/{stream}"), HEADER + MAX_PAYLOAD).await?;
-    // A lease that was over may have been put aside while the connection was made; its log is in the archive then.
-    if let Source::Log { dir, .. } = &source
-        && !dir.join(LOG).exists()
-        && let Ok(kept) = archived(place, lease, kind)
-    {
-        source = kept;
-    }
     match source {
         Source::Terminal(connection) => relay(socket, connection).await,
-        Source::Log { dir, from, live } => {
+        Source::Log { attempt, from, live } => {
+            let (dir, logs) = (place.leases().join(archive::dir_name(lease, attempt)), place.logs());
             let (to, frames) = mpsc::channel(4);
-            // The sender goes with the block, so that the other side sees the end.
-            let following = async move { follow::follow(&dir, from, live, &to).await };
+            let following = async move {
+                let source = follow::Source { dir: &dir, logs: &logs, lease, attempt };
+                // The sender goes with the block, so that the other side sees the end.
+                follow::follow(source, from, live, &to).await;
+            };
             tokio::join!(following, hand_on(socket, frames));
-        }
-        Source::Kept { path, from, exit } => {
-            let (to, frames) = mpsc::channel(4);
-            tokio::join!(read_out(path, from, exit, to), hand_on(socket, frames));
         }
     }
     Ok(())
 }
 
-/// The directory of the newest attempt of a lease.
-fn newest(leases: &Path, lease: LeaseId) -> Option<PathBuf> {
+/// The newest attempt of a lease that has a directory.
+fn newest(leases: &Path, lease: LeaseId) -> Option<u32> {
     let dirs = lease::list(leases).ok()?;
     let attempts = dirs.into_iter().filter_map(|dir| {
         let (found, attempt) = archive::parse_dir_name(dir.file_name()?.to_str()?)?;
-        (found == lease).then_some((attempt, dir))
+        (found == lease).then_some(attempt)
     });
-    attempts.max().map(|(_, dir)| dir)
+    attempts.max()
 }
 
 async fn open(place: &Place, lease: LeaseId, kind: StreamKind) -> Result<Source, StreamRefusal> {
-    let Some(dir) = newest(&place.leases(), lease) else { return archived(place, lease, kind) };
-    let seen = lease::inspect(&dir).map_err(|error| match error {
-        LeaseError::Io(..) => StreamRefusal::Starting,
-        _ => StreamRefusal::NotHere,
-    })?;
+    let Some(attempt) = newest(&place.leases(), lease) else { return archived(place, lease, &kind) };
+    let dir = place.leases().join(archive::dir_name(lease, attempt));
+    let seen = match lease::inspect(&dir) {
+        Ok(seen) => seen,
+        // It was put aside in this moment, or its shim has not written a state yet.
+        Err(LeaseError::Io(..)) => return archived(place, lease, &kind).map_err(|_| StreamRefusal::Starting),
+        Err(_) => return Err(StreamRefusal::NotHere),
+    };
     match kind {
-        StreamKind::Log { from, follow } => Ok(Source::Log { dir, from, live: follow }),
+        StreamKind::Log { from, follow } => Ok(Source::Log { attempt, from, live: follow }),
         StreamKind::Terminal { .. } if seen.standing != Standing::Live => Err(StreamRefusal::Over),
         StreamKind::Terminal { .. } if seen.state.phase == Phase::Starting => Err(StreamRefusal::Starting),
         StreamKind::Terminal { tab, cols, rows } => {
@@ -121,11 +107,11 @@ async fn open(place: &Place, lease: LeaseId, kind: StreamKind) -> Result<Source,
     }
 }
 
-fn archived(place: &Place, lease: LeaseId, kind: StreamKind) -> Result<Source, StreamRefusal> {
-    let StreamKind::Log { from, .. } = kind else { return Err(StreamRefusal::NotHere) };
-    let (path, exit) =
-        archive::find(&place.logs(), lease).map_err(|_| StreamRefusal::Log)?.ok_or(StreamRefusal::NotHere)?;
-    Ok(Source::Kept { path, from, exit })
+/// The log of a lease that is gone.
+fn archived(place: &Place, lease: LeaseId, kind: &StreamKind) -> Result<Source, StreamRefusal> {
+    let StreamKind::Log { from, follow } = *kind else { return Err(StreamRefusal::NotHere) };
+    let attempt = archive::newest(&place.logs(), lease).map_err(|_| StreamRefusal::Log)?;
+    Ok(Source::Log { attempt: attempt.ok_or(StreamRefusal::NotHere)?, from, live: follow })
 }
 
 type ToMill = SplitSink<Socket, Message>;
@@ -201,23 +187,4 @@ async fn hand_on(socket: Socket, mut frames: mpsc::Receiver<Frame>) {
     }
     // The mill may be gone already.
     let _ = to_mill.close().await;
-}
-
-/// A log that was put aside: what there is, then how the command ended.
-async fn read_out(path: PathBuf, from: u64, exit: ExitKind, to: mpsc::Sender<Frame>) {
-    let Ok(file) = std::fs::File::open(&path) else { return };
-    let mut offset = from;
-    loop {
-        let bytes = journal::read_at(&file, offset, LOG_PIECE).unwrap_or_default();
-        if bytes.is_empty() {
-            break;
-        }
-        let length = bytes.len() as u64;
-        if to.send(Frame::Log { offset, bytes }).await.is_err() {
-            return;
-        }
-        offset += length;
-    }
-    // Whoever asked may have gone.
-    let _ = to.send(Frame::LogEnd(exit)).await;
 }

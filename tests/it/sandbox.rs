@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bench::{Bench, PROGRAM, Terminal, deadline, ended};
-use gristmill::agent::{boot, follow, gpu, lease, observe};
+use gristmill::agent::{archive, boot, follow, gpu, lease, observe};
 use gristmill::base::hardware::Share;
 use gristmill::wire::frame::{Frame, Size};
 use gristmill::wire::lease::*;
@@ -61,11 +61,30 @@ async fn the_log_can_be_followed_from_any_byte_to_the_end() {
     // The shim is gone soon after; the log is still told in the same words.
     bench.end().await;
     let (sender, mut frames) = tokio::sync::mpsc::channel(8);
-    let dir = bench.dir();
-    tokio::join!(follow::follow(&dir, 6, true, &sender), async {
-        assert_eq!(frames.recv().await, Some(Frame::Log { offset: 6, bytes: b"second\n".to_vec() }));
-        assert_eq!(frames.recv().await, Some(Frame::LogEnd(ExitKind::Code(4))));
-    });
+    let (dir, logs) = (bench.dir(), bench.root.join("logs"));
+    let (lease, attempt) = (bench.spec.lease, bench.spec.attempt);
+    let source = follow::Source { dir: &dir, logs: &logs, lease, attempt };
+    let rest = [Frame::Log { offset: 6, bytes: b"second\n".to_vec() }, Frame::LogEnd(ExitKind::Code(4))];
+    let told = async |frames: &mut tokio::sync::mpsc::Receiver<Frame>| {
+        for frame in &rest {
+            assert_eq!(frames.recv().await.as_ref(), Some(frame));
+        }
+    };
+    tokio::join!(follow::follow(source, 6, true, &sender), told(&mut frames));
+    // Put aside, also in the middle of that, it is told from the archive.
+    std::fs::create_dir(&logs).unwrap();
+    std::fs::create_dir(bench.root.join("aside")).unwrap();
+    for name in ["spec.json", "state.json"] {
+        std::fs::copy(dir.join(name), bench.root.join("aside").join(name)).unwrap();
+    }
+    archive::put_aside(&dir, &logs, lease, attempt).unwrap();
+    assert!(!dir.exists());
+    tokio::join!(follow::follow(source, 6, true, &sender), told(&mut frames));
+    let half_gone = follow::Source { dir: &bench.root.join("aside"), ..source };
+    tokio::join!(follow::follow(half_gone, 6, true, &sender), told(&mut frames));
+    let nowhere = follow::Source { attempt: 7, ..source };
+    follow::follow(nowhere, 0, true, &sender).await;
+    assert!(matches!(frames.recv().await, Some(Frame::Refused { .. })));
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn the_end_holds_without_server_and_agent() {
     // Once nobody wants it any more, nothing but its log is left.
     house.want(Vec::new()).await;
     until("a clean node", || async { (!dir(&data, &wanted).exists()).then_some(()) }).await;
-    assert!(archive::find(&data.join("logs"), wanted.lease).unwrap().is_some());
+    assert_eq!(archive::newest(&data.join("logs"), wanted.lease).unwrap(), Some(1));
 }
 
 #[tokio::test]
