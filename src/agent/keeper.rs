@@ -8,7 +8,7 @@ use std::time::{Duration, Instant as Monotonic};
 use tokio::sync::{mpsc, watch};
 
 use super::converge::{self, Action, Local, Offset};
-use super::lease::{self, LeaseError};
+use super::lease::{self, LeaseError, LeaseObservation, Standing};
 use super::orders::{Measured, Orders};
 use super::place::{Place, PlaceError};
 use super::{archive, boot, spec};
@@ -135,11 +135,25 @@ impl Keeper {
             match lease::inspect(&self.dir(key)) {
                 Ok(seen) => {
                     self.unread.remove(&key);
+                    if seen.standing == Standing::Lost {
+                        self.sweep(key, seen.clone());
+                    }
                     self.leases.insert(key, Local::Kept(Box::new(on_this_boot(seen.state))));
                 }
                 Err(error) => self.unreadable(key, &error),
             }
         }
+    }
+
+    /// Tidies up after a shim that vanished, at once and with or without a mill; what fails is tried again when the lease is
+    /// forgotten.
+    fn sweep(&self, key: Key, seen: LeaseObservation) {
+        let dir = self.dir(key);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = lease::sweep(&seen, &dir) {
+                tracing::warn!(lease = %key.0, %error, "what a vanished lease left could not be removed");
+            }
+        });
     }
 
     /// A directory without a state: its shim is just starting, or never did.

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::boot;
-use super::runtime::cgroup;
+use super::runtime::{cgroup, scratch};
 use super::shim::client::{ClientError, ShimClient};
 use super::shim::{self, LOG, SPEC, STATE, journal};
 use crate::base::window::Span;
@@ -189,15 +189,25 @@ pub fn list(leases: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(dirs)
 }
 
+/// After a shim vanished: ends what its workload may have left running and removes its scratch space, which nobody shall
+/// see again. Blocks for seconds at times.
+pub fn sweep(seen: &LeaseObservation, dir: &Path) -> Result<(), LeaseError> {
+    if seen.standing == Standing::Live {
+        return Err(LeaseError::Live);
+    }
+    if !cgroup::clear(&seen.state.enforcement.cgroups) {
+        return Err(LeaseError::Leftovers);
+    }
+    scratch::remove(dir).map_err(at(dir))
+}
+
 /// Removes what a lease that is over left on the node: control groups and its directory with the log. The home stays.
 /// What a lost lease may have left running is killed first, which blocks for up to two seconds.
 pub fn collect(dir: &Path) -> Result<(), LeaseError> {
     match inspect(dir) {
-        Ok(seen) if seen.standing == Standing::Live => return Err(LeaseError::Live),
-        Ok(seen) if !cgroup::clear(&seen.state.enforcement.cgroups) => return Err(LeaseError::Leftovers),
-        Ok(_) => {}
+        Ok(seen) => sweep(&seen, dir)?,
         // Without a readable state there is nothing that could run: the shim writes it before anything else.
-        Err(_) => {}
+        Err(_) => scratch::remove(dir).map_err(at(dir))?,
     }
     fs::remove_dir_all(dir).map_err(at(dir))
 }

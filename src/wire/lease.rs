@@ -183,10 +183,22 @@ pub struct Enforcement {
     pub network: Option<String>,
     pub cpu: bool,
     pub memory: bool,
+    /// The scratch space; `None` without a limit.
+    #[serde(default)]
+    pub scratch: Option<ScratchFacts>,
     /// What is missing, in words for people.
     pub lacking: Vec<String>,
     /// Control groups that this lease made, to be removed after it.
     pub cgroups: Vec<PathBuf>,
+}
+
+/// The scratch space of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScratchFacts {
+    pub bytes: u64,
+    /// Whether the kernel holds the workload to it; otherwise it is measured.
+    pub enforced: bool,
 }
 
 /// How much output there is.

@@ -2,6 +2,8 @@
 //! slirp4netns; a machine without them fails here with the reason.
 mod attach;
 mod bench;
+mod scratch;
+mod walls;
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;

@@ -16,12 +16,15 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
-use super::network::{self, Network, find, inherit};
-use super::{cgroup, root};
+use super::network::{self, Network, NoNetwork, find, inherit};
+use super::scratch::{self, Scratch};
+use super::{cgroup, root, seccomp};
 use crate::wire::lease::{Enforcement, LeaseSpec};
 
 /// Where the outer layer shows what only root can reach.
 const STAGE: &str = "/tmp/gristmill";
+/// Where bubblewrap's messages go, in the lease's directory.
+const COMPLAINTS: &str = "sandbox.err";
 
 /// Why a sandbox could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,22 @@ pub enum SandboxError {
     Io(#[from] io::Error),
     #[error("the sandbox could not be built: {0}")]
     Refused(String),
+    /// On a busy machine the kernel's answer to bubblewrap is now and then lost; another try works.
+    #[error("the sandbox's own loopback did not come up: {0}")]
+    Loopback(String),
+}
+
+impl SandboxError {
+    /// What bubblewrap said last, as far as it said something; `cause` is how its end was seen.
+    pub fn of_bubblewrap(dir: &Path, cause: &io::Error) -> Self {
+        let said = std::fs::read_to_string(dir.join(COMPLAINTS)).unwrap_or_default();
+        match said.trim() {
+            "" => Self::Refused(cause.to_string()),
+            // bubblewrap has no exit status of its own for this, only these words.
+            said if said.contains("RTM_NEWADDR") => Self::Loopback(said.to_owned()),
+            said => Self::Refused(format!("{cause}. {said}")),
+        }
+    }
 }
 
 /// A sandbox whose first process runs.
@@ -54,7 +73,7 @@ pub struct Sandbox {
 }
 
 /// The member's number and group outside, when the agent may choose.
-fn owner(spec: &LeaseSpec) -> Option<(u32, u32)> {
+pub fn owner(spec: &LeaseSpec) -> Option<(u32, u32)> {
     rustix::process::geteuid().is_root().then_some((spec.member.uid, spec.member.gid))
 }
 
@@ -64,7 +83,7 @@ pub fn hostname(spec: &LeaseSpec) -> String {
 }
 
 /// Builds and starts the sandbox of a checked spec; `dir` is the lease's directory, `program` this program.
-pub async fn start(spec: &LeaseSpec, dir: &Path, program: &Path) -> Result<Sandbox, SandboxError> {
+pub async fn start(spec: &LeaseSpec, dir: &Path, program: &Path, scratch: &Scratch) -> Result<Sandbox, SandboxError> {
     root::home(&spec.home, owner(spec))?;
     let hostname = hostname(spec);
     let dns = network::tool().map(network::Tool::dns);
@@ -81,8 +100,12 @@ pub async fn start(spec: &LeaseSpec, dir: &Path, program: &Path) -> Result<Sandb
     inside.extend(root::words(&["--tmpfs", "/tmp", "--symlink", "../tmp", "/var/tmp"]));
     let home = Path::new("/home").join(&spec.member.name);
     inside.extend(root::bind("--bind", &stage.at(&spec.home), &home));
+    inside.extend(root::bind("--bind", &stage.at(&scratch.dir), Path::new(scratch::INSIDE)));
     inside.extend(["--chdir".into(), home.into_os_string()]);
-    launch(spec, dir, &stage, inside).await
+    let mut sandbox = launch(spec, dir, &stage, inside).await?;
+    sandbox.enforcement.scratch = scratch.facts();
+    sandbox.enforcement.lacking.extend(scratch.lacking.iter().cloned());
+    Ok(sandbox)
 }
 
 /// What every sandbox has, whatever it runs.
@@ -157,7 +180,7 @@ async fn launch(spec: &LeaseSpec, dir: &Path, stage: &Stage, inside: Vec<OsStrin
             .map_err(io::Error::from)?;
     let (info, info_inside) = io::pipe()?;
     let (block_inside, block) = io::pipe()?;
-    let complaints = dir.join("sandbox.err");
+    let filter = seccomp::filter();
     let mut command = stage.command()?;
     command.args([
         "--info-fd",
@@ -165,16 +188,18 @@ async fn launch(spec: &LeaseSpec, dir: &Path, stage: &Stage, inside: Vec<OsStrin
         "--block-fd",
         &inherit(&block_inside)?.to_string(),
     ]);
+    let filter = filter.map(|filter| pipe_with(&filter)).transpose()?;
+    if let Some(filter) = &filter {
+        command.args(["--seccomp", &inherit(filter)?.to_string()]);
+    }
     command.args(inside).args(["--", root::PROGRAM, "inner"]);
-    command.stdin(courier_inside).stdout(Stdio::null()).stderr(std::fs::File::create(&complaints)?);
+    command.stdin(courier_inside).stdout(Stdio::null()).stderr(std::fs::File::create(dir.join(COMPLAINTS))?);
     let mut command = tokio::process::Command::from(command);
     let outer = command.kill_on_drop(true).spawn()?;
     // The command holds the other end of the conversation; with it gone, the end of the sandbox shows as end of stream.
-    drop((command, info_inside, block_inside));
-    let first = first_process(info).await.map_err(|cause| {
-        let said = std::fs::read_to_string(&complaints).unwrap_or_default();
-        SandboxError::Refused(if said.trim().is_empty() { cause.to_string() } else { said.trim().to_owned() })
-    })?;
+    let filtered = filter.is_some();
+    drop((command, info_inside, block_inside, filter));
+    let first = first_process(info).await.map_err(|cause| SandboxError::of_bubblewrap(dir, &cause))?;
     let handle = rustix::process::Pid::from_raw(i32::try_from(first).unwrap_or(0))
         .ok_or_else(|| SandboxError::Refused("bubblewrap named no first process".to_owned()))?;
     let pidfd = rustix::process::pidfd_open(handle, rustix::process::PidfdFlags::NONBLOCK).map_err(io::Error::from)?;
@@ -183,22 +208,45 @@ async fn launch(spec: &LeaseSpec, dir: &Path, stage: &Stage, inside: Vec<OsStrin
         network: None,
         cpu: limits.cpu,
         memory: limits.memory,
+        scratch: None,
         lacking: limits.lacking,
         cgroups: limits.groups,
     };
-    let network = match network::start(first, owner(spec)).await {
-        Ok(network) => {
+    if !filtered {
+        enforcement.lacking.push("no system calls are refused: no filter is known for this processor".to_owned());
+    }
+    let network = network::start(first, owner(spec)).await;
+    let network = connected(network, &mut enforcement);
+    // Limits and network stand: the first process may go on.
+    io::Write::write_all(&mut { block }, b"x")?;
+    Ok(Sandbox { outer, first, pidfd, courier, network, enforcement })
+}
+
+/// Notes what the network is, and what it lets through that it should not.
+fn connected(network: Result<Network, NoNetwork>, enforcement: &mut Enforcement) -> Option<Network> {
+    match network {
+        Ok(mut network) => {
             enforcement.network = Some(network.tool.name().to_owned());
+            if let Err(open) = network.close() {
+                let lack =
+                    format!("this node's own addresses and the cloud's metadata are open to the workload: {open}");
+                enforcement.lacking.push(lack);
+            }
             Some(network)
         }
         Err(problem) => {
             enforcement.lacking.push(format!("no network: {problem}"));
             None
         }
-    };
-    // Limits and network stand: the first process may go on.
-    io::Write::write_all(&mut { block }, b"x")?;
-    Ok(Sandbox { outer, first, pidfd, courier, network, enforcement })
+    }
+}
+
+/// A pipe from which these few bytes can be read, and then its end.
+fn pipe_with(bytes: &[u8]) -> io::Result<io::PipeReader> {
+    let (reader, mut writer) = io::pipe()?;
+    // Far below what a pipe takes without a reader.
+    io::Write::write_all(&mut writer, bytes)?;
+    Ok(reader)
 }
 
 /// Reads which process bubblewrap started.

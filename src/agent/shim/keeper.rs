@@ -1,7 +1,6 @@
 //! The course of one lease inside its shim: start, run, warn, end, record. It refuses to report an end before nothing of
 //! the workload is left.
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -9,19 +8,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
+use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 
+use super::alarm::Alarm;
 use super::courier::{Courier, FromInside, ToInside};
 use super::deadline::{Course, Due};
+use super::environment::environment;
 use super::journal::Journal;
 use super::ready;
 use super::record::{self, LOG, STATE};
@@ -29,8 +27,9 @@ use super::serve::{self, Order, Shared};
 use super::stream::{SOCKET, short_path};
 use super::tabs::{NoTab, Tabs};
 use crate::agent::boot;
-use crate::agent::runtime::sandbox::{self, Sandbox};
-use crate::agent::runtime::{cgroup, root};
+use crate::agent::runtime::cgroup;
+use crate::agent::runtime::sandbox::{self, Sandbox, SandboxError};
+use crate::agent::runtime::scratch::{self, Gauge, Reading, Scratch, Verdict};
 use crate::clock;
 use crate::wire::lease::{
     BadSpec, EndCause, Enforcement, ExitKind, LeaseKind, LeaseSpec, LeaseState, LogFacts, Phase, ProcessMark,
@@ -50,6 +49,17 @@ pub enum KeeperError {
     Io(#[from] io::Error),
     #[error("the lease's spec is refused: {0}")]
     Spec(#[from] BadSpec),
+}
+
+/// Why a workload did not come up.
+#[derive(Debug, thiserror::Error)]
+enum NotStarted {
+    #[error("this program cannot be shown in a sandbox: {0}")]
+    Program(#[source] io::Error),
+    #[error("the scratch space cannot be made: {0}")]
+    Scratch(#[source] io::Error),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
 }
 
 /// This very program as a file that can be bound into the sandbox. An agent outlives the file it was started from (an
@@ -90,6 +100,9 @@ struct Keeper {
     course: Course,
     /// What the batch command said about its own end.
     exit: Option<ExitKind>,
+    scratch: Option<Scratch>,
+    /// Judges how much of the scratch space is used, where the kernel does not limit it.
+    gauge: Option<Gauge>,
 }
 
 /// What keeps running beside the keeper while the workload lives.
@@ -126,7 +139,8 @@ impl Keeper {
             clients: Cell::new(0),
         };
         let course = Course::new(&spec, boot::boot_ms());
-        let keeper = Self { dir: dir.to_owned(), spec, shared: Rc::new(shared), orders, course, exit: None };
+        let shared = Rc::new(shared);
+        let keeper = Self { dir: dir.to_owned(), spec, shared, orders, course, exit: None, scratch: None, gauge: None };
         keeper.write(true)?;
         Ok(keeper)
     }
@@ -160,8 +174,9 @@ impl Keeper {
                 self.finish(workload, end).await;
             }
             Err(why) => {
+                self.end_scratch();
                 let now = clock::now();
-                let (exit, at_boot_ms) = (ExitKind::Failed(why), boot::boot_ms());
+                let (exit, at_boot_ms) = (ExitKind::Failed(why.to_string()), boot::boot_ms());
                 let ran = crate::base::window::Span::ZERO;
                 self.record(Phase::Ended { exit, cause: EndCause::Failed, at: now, at_boot_ms, ran });
                 self.shared.journal.close();
@@ -180,23 +195,25 @@ impl Keeper {
         Ok(())
     }
 
-    /// [`Keeper::start`], again where bubblewrap stumbled over its own loopback: on a busy machine its netlink answer is now
-    /// and then lost, and the next try works.
-    async fn start_again(&mut self) -> Result<Workload, String> {
-        let mut started = self.start().await;
+    /// [`Keeper::start`], again where another try works.
+    async fn start_again(&mut self) -> Result<Workload, NotStarted> {
+        let program = program(&self.dir).map_err(NotStarted::Program)?;
+        let scratch = Scratch::make(&self.dir, self.spec.share.scratch_bytes, sandbox::owner(&self.spec));
+        let scratch = scratch.map_err(NotStarted::Scratch)?;
+        (self.scratch, self.gauge) = (Some(scratch.clone()), scratch.gauge());
+        let mut started = self.start(&program, &scratch).await;
         for _ in 0..3 {
             match &started {
-                Err(why) if why.contains("RTM_NEWADDR") => started = self.start().await,
+                Err(SandboxError::Loopback(_)) => started = self.start(&program, &scratch).await,
                 _ => break,
             }
         }
-        started
+        Ok(started?)
     }
 
-    /// Builds the sandbox and starts the workload in it; on failure nothing is left behind.
-    async fn start(&mut self) -> Result<Workload, String> {
-        let program = program(&self.dir).map_err(|cause| cause.to_string())?;
-        let mut sandbox = sandbox::start(&self.spec, &self.dir, &program).await.map_err(|cause| cause.to_string())?;
+    /// Builds the sandbox and starts the workload in it; on failure nothing is left behind but the scratch space.
+    async fn start(&mut self, program: &Path, scratch: &Scratch) -> Result<Workload, SandboxError> {
+        let mut sandbox = sandbox::start(&self.spec, &self.dir, program, scratch).await?;
         self.shared.state.borrow_mut().enforcement = sandbox.enforcement.clone();
         let begun = async {
             let courier = Rc::new(Courier::new(sandbox.courier.try_clone()?)?);
@@ -214,8 +231,7 @@ impl Keeper {
                 let _ = rustix::process::pidfd_send_signal(&sandbox.pidfd, Signal::KILL);
                 let _ = timeout(PATIENCE, sandbox.outer.wait()).await;
                 cgroup::remove(&sandbox.enforcement.cgroups);
-                let said = std::fs::read_to_string(self.dir.join("sandbox.err")).unwrap_or_default();
-                Err(format!("the sandbox did not start: {cause}. {}", said.trim()))
+                Err(SandboxError::of_bubblewrap(&self.dir, &cause))
             }
         }
     }
@@ -227,7 +243,7 @@ impl Keeper {
             return Err(lost());
         }
         let home = format!("/home/{}", self.spec.member.name);
-        let start = ToInside::Start { kind: self.spec.kind.clone(), env: self.environment(&home), home };
+        let start = ToInside::Start { kind: self.spec.kind.clone(), env: environment(&self.spec, &home), home };
         courier.send(&start, None).await?;
         if matches!(self.spec.kind, LeaseKind::Workspace { .. }) {
             return Ok(None);
@@ -252,36 +268,6 @@ impl Keeper {
         }
     }
 
-    fn environment(&self, home: &str) -> BTreeMap<String, String> {
-        let gpus: Vec<&str> = self.spec.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
-        let gpus = gpus.join(",");
-        let name = &self.spec.member.name;
-        let path =
-            "/usr/local/cuda/bin:/usr/local/nvidia/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        let ours = [
-            ("HOME", home),
-            ("USER", name),
-            ("LOGNAME", name),
-            ("SHELL", "/bin/bash"),
-            ("PATH", path),
-            ("LANG", "C.UTF-8"),
-            ("GRISTMILL_NOTICE", root::NOTICE),
-        ];
-        let mut env: BTreeMap<String, String> = ours.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        if Path::new("/usr/local/nvidia").exists() {
-            let libraries = "/usr/local/nvidia/lib64:/usr/local/nvidia/lib";
-            env.insert("LD_LIBRARY_PATH".to_owned(), libraries.to_owned());
-        }
-        env.extend(self.spec.env.clone());
-        // These are facts and not wishes: the member's own variables cannot change them.
-        let end = self.course.deadline().end.as_seconds();
-        env.insert("GRISTMILL_LEASE".to_owned(), self.spec.lease.to_string());
-        env.insert("GRISTMILL_END".to_owned(), end.to_string());
-        env.insert("CUDA_VISIBLE_DEVICES".to_owned(), gpus.clone());
-        env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), if gpus.is_empty() { "void".to_owned() } else { gpus });
-        env
-    }
-
     async fn run(&mut self, workload: &mut Workload) -> End {
         let since = clock::now();
         self.shared.state.borrow_mut().started = Some((since, boot::boot_ms()));
@@ -290,21 +276,22 @@ impl Keeper {
             return End { exit, cause: EndCause::Finished };
         }
         let broken = |why: &str| End { exit: ExitKind::Failed(why.to_owned()), cause: EndCause::Failed };
-        let Ok(timer) = timer() else { return broken("the system has no timer for the deadline") };
+        let Ok(alarm) = Alarm::new() else { return broken("the system has no timer for the deadline") };
         let Ok(mut quit) = signal(SignalKind::terminate()) else { return broken("signals cannot be taken") };
         // Taken so that they do nothing: a terminal's end or Ctrl-C is not meant for work.
         let _ignored = (signal(SignalKind::hangup()), signal(SignalKind::interrupt()));
         let mut life = tokio::time::interval(SIGN_OF_LIFE);
         let mut listening = true;
+        let mut readings = self.measure();
         loop {
             if let Some(end) = self.pass_time(workload).await {
                 return end;
             }
-            if set(&timer, self.course.next_ms()).is_err() {
+            if alarm.set(self.course.next_ms()).is_err() {
                 return broken("the timer for the deadline failed");
             }
             tokio::select! {
-                _ = timer.readable() => {}
+                () = alarm.rang() => {}
                 gone = workload.pidfd.readable() => {
                     drop(gone);
                     return self.ended_unasked();
@@ -316,8 +303,61 @@ impl Keeper {
                 },
                 Some(order) = self.orders.recv() => self.obey(order, workload).await,
                 _ = quit.recv() => self.terminate(workload, stopped("the machine is shutting down")).await,
-                _ = life.tick() => { let _ = self.write(false); }
+                Some(reading) = readings.recv() => self.judge(reading, workload).await,
+                _ = life.tick() => self.show_life(workload),
             }
+        }
+    }
+
+    /// Writes the state, and closes the way to addresses that this machine got meanwhile.
+    fn show_life(&self, workload: &mut Workload) {
+        // A full disk must not end work.
+        let _ = self.write(false);
+        if let Some(Err(open)) = workload.sandbox.network.as_mut().map(|network| network.close()) {
+            eprintln!("gristmill shim: this machine's own addresses are not closed to the workload: {open}");
+        }
+    }
+
+    /// Measures the scratch space where the kernel does not limit it; nothing comes where it does.
+    fn measure(&self) -> mpsc::Receiver<Reading> {
+        let (sender, readings) = mpsc::channel(1);
+        if let Some(scratch) = self.scratch.as_ref().filter(|_| self.gauge.is_some()) {
+            let dir = scratch.dir.clone();
+            spawn_local(async move {
+                loop {
+                    let dir = dir.clone();
+                    let Ok(reading) = tokio::task::spawn_blocking(move || scratch::read(&dir)).await else { return };
+                    let pause = reading.pause;
+                    if sender.send(reading).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            });
+        }
+        readings
+    }
+
+    async fn judge(&mut self, reading: Reading, workload: &Workload) {
+        let verdict = self.gauge.as_mut().map(|gauge| gauge.judge(reading, boot::boot_ms()));
+        match verdict {
+            None | Some(Verdict::Fine) => {}
+            Some(Verdict::Warn(text)) => self.tell(&text),
+            Some(Verdict::End(reason)) => {
+                if matches!(self.shared.state.borrow().phase, Phase::Running { .. }) {
+                    self.tell(&format!("This lease ends now: {reason}."));
+                    self.shared.journal.append(format!("gristmill: this lease ends: {reason}\n").as_bytes());
+                    self.shared.state.borrow_mut().note = Some(reason.clone());
+                }
+                self.terminate(workload, stopped(&reason)).await;
+            }
+        }
+    }
+
+    /// Removes the scratch space; what cannot be removed now is removed with the lease's directory.
+    fn end_scratch(&mut self) {
+        if let Some(Err(cause)) = self.scratch.take().map(|scratch| scratch.end()) {
+            eprintln!("gristmill shim: the scratch space could not be removed: {cause}");
         }
     }
 
@@ -442,7 +482,9 @@ impl Keeper {
         }
         cgroup::remove(groups);
         self.shared.courier.replace(None);
+        // The work is over here; what is tidied up after it is not its time.
         let (at, at_boot_ms) = (clock::now(), boot::boot_ms());
+        self.end_scratch();
         let started = self.shared.state.borrow().started.map_or(at_boot_ms, |(_, boot_ms)| boot_ms);
         let ran = crate::base::window::Span::from_millis(at_boot_ms - started);
         self.record(Phase::Ended { exit: end.exit, cause: end.cause, at, at_boot_ms, ran });
@@ -453,22 +495,4 @@ impl Keeper {
 
 fn stopped(reason: &str) -> EndCause {
     EndCause::Stopped { reason: reason.to_owned() }
-}
-
-/// A timer on the boot clock, which goes on while the machine sleeps.
-fn timer() -> io::Result<AsyncFd<OwnedFd>> {
-    ready::watch(timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?)
-}
-
-/// Sets the timer to a moment of the boot clock.
-fn set(timer: &AsyncFd<OwnedFd>, at_ms: i64) -> io::Result<()> {
-    // Zero would switch it off; a moment in the past fires at once.
-    let at_ms = at_ms.max(1);
-    let at = Timespec { tv_sec: at_ms / 1000, tv_nsec: (at_ms % 1000) * 1_000_000 };
-    let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let setting = Itimerspec { it_interval: never, it_value: at };
-    timerfd_settime(timer.get_ref(), TimerfdTimerFlags::ABSTIME, &setting)?;
-    // Forget that it fired before; setting it anew also emptied it.
-    let _ = timer.try_io(Interest::READABLE, |_| io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
-    Ok(())
 }

@@ -1,9 +1,11 @@
 //! The process that keeps one lease: it owns terminals, log, exit code and deadline, in a session of its own, so that
 //! neither a restart of the agent nor of the server ends work or loses an end. It refuses choices: it does what its spec
 //! and the agent's orders say, and when nobody is left to give orders it still ends the lease on time.
+mod alarm;
 pub mod client;
 mod courier;
 mod deadline;
+mod environment;
 mod inner;
 pub mod journal;
 mod keeper;

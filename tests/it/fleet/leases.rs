@@ -80,6 +80,33 @@ async fn the_end_holds_without_server_and_agent() {
 }
 
 #[tokio::test]
+async fn scratch_is_gone_although_agent_and_shim_were_killed() {
+    let mut house = House::open(true).await;
+    let data = folder("agent");
+    let agent = Agent::start(&house, &data, Some(&house.token().await));
+    house.connected().await;
+    let mut wanted =
+        want(6, clock::now(), 600, batch("echo secret > $GRISTMILL_SCRATCH/left; while :; do sleep 0.1; done"));
+    wanted.share.scratch_bytes = 64 << 20;
+    house.want(vec![wanted.clone()]).await;
+    house.told("a ready lease", is_ready).await;
+    let dir = dir(&data, &wanted);
+    let seen = lease::inspect(&dir).unwrap();
+    assert_eq!(dir.join("scratch.img").exists(), seen.state.enforcement.scratch.unwrap().enforced);
+    house.stop().await;
+    agent.kill();
+    let shim = rustix::process::Pid::from_raw(i32::try_from(seen.state.shim.pid).unwrap()).unwrap();
+    rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+    // Without a mill, which might not come back for days, the next agent tidies up.
+    let _agent = Agent::start(&house, &data, None);
+    until("no scratch", || async {
+        let left = ["scratch", "scratch.img"].iter().any(|name| dir.join(name).exists());
+        (!left && dir.exists()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_granted_lease_starts_at_its_time_while_the_server_is_away() {
     let mut house = House::open(true).await;
     let data = folder("agent");

@@ -65,7 +65,29 @@ impl Bench {
     }
 
     pub async fn start(&self) {
-        lease::spawn(&self.dir(), &self.spec, Path::new(PROGRAM)).await.unwrap();
+        self.start_by(Path::new(PROGRAM)).await;
+    }
+
+    /// Starts it as an agent that is not root would: the shim and everything it makes belong to somebody else.
+    pub async fn start_unprivileged(&self) {
+        if !rustix::process::geteuid().is_root() {
+            return self.start().await;
+        }
+        use std::os::unix::fs::PermissionsExt as _;
+        let somebody = "65533";
+        let wrapper = self.root.join("unprivileged");
+        let script = format!(
+            "#!/bin/sh\nchown -R {somebody}:{somebody} '{}' &&\n\
+             exec setpriv --reuid={somebody} --regid={somebody} --clear-groups '{PROGRAM}' \"$@\"\n",
+            self.root.display()
+        );
+        std::fs::write(&wrapper, script).unwrap();
+        std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.start_by(&wrapper).await;
+    }
+
+    async fn start_by(&self, program: &Path) {
+        lease::spawn(&self.dir(), &self.spec, program).await.unwrap();
         loop {
             let seen = lease::inspect(&self.dir()).unwrap();
             match seen.state.phase {
