@@ -17,6 +17,8 @@ use crate::wire::api::bookings::{BookRequest, BookingView, LogChunk, LogEnd};
 
 /// 128 + SIGINT, as shells report it.
 const INTERRUPTED: u8 = 130;
+/// How long the mill may take to hear of an end that is known here already.
+const HEARD: Duration = Duration::from_secs(10);
 /// Between two looks at a booking.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often a stream is taken up again before its loss counts.
@@ -69,6 +71,10 @@ pub async fn run(client: &Client, args: RunArgs, out: &Output) -> Result<u8, Fai
     if out.voice == Voice::Json {
         let booking = job.over().await?;
         out.json(&Done { booking, exit_code: Some(exit), output: None });
+    } else {
+        // The next command may want the same GPU, which is free once the mill has heard of this end. The exit code is known
+        // already: a mill that is slow or gone does not hold it up.
+        let _ = tokio::time::timeout(HEARD, job.over()).await;
     }
     Ok(u8::try_from(exit & 0xff).unwrap_or(u8::MAX))
 }
