@@ -1,8 +1,9 @@
 //! What this node is made of and what its sandbox can do, tried and not assumed. It refuses to judge.
+use std::fs::File;
 use std::path::Path;
 
 use super::gpu::{GpuProblem, Source};
-use super::runtime::{cgroup, network, sandbox};
+use super::runtime::{cgroup, network, sandbox, scratch};
 use crate::base::hardware::{ObservedNode, SandboxAbilities};
 
 /// Looks at everything; takes up to seconds. `data` is where homes and leases lie: its file system's size is the node's.
@@ -26,9 +27,11 @@ pub fn abilities() -> SandboxAbilities {
     let (cpu, memory) = cgroup::probe();
     SandboxAbilities {
         problem: sandbox::probe().err().map(|problem| problem.to_string()),
-        network: network::tool().is_some() && Path::new("/dev/net/tun").exists(),
+        // Opened by itself the device does nothing.
+        network: network::tool().is_some() && File::options().read(true).write(true).open("/dev/net/tun").is_ok(),
         cpu,
         memory,
+        scratch: scratch::is_enforced(),
     }
 }
 

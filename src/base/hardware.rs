@@ -55,6 +55,9 @@ pub struct SandboxAbilities {
     pub cpu: bool,
     /// Whether the memory share is enforced (cgroup memory controller).
     pub memory: bool,
+    /// Whether scratch space is a file system of its own (root, loop devices, mkfs.ext4); otherwise it is measured.
+    #[serde(default)]
+    pub scratch: bool,
 }
 
 /// What part of a node besides its GPUs a lease gets.

@@ -25,6 +25,8 @@ const DIR: &str = "scratch";
 const IMAGE: &str = "scratch.img";
 /// A file system smaller than this is all bookkeeping.
 const SMALLEST: u64 = 32 << 20;
+/// How the kernel names a file system that lies in memory (linux/magic.h).
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// One part in so many of the disk is left to homes and logs.
 const KEPT_BACK: u64 = 10;
 
@@ -54,6 +56,8 @@ enum NoImage {
     Tool(&'static str, String),
     #[error("the disk has only {0} left for it")]
     Full(String),
+    #[error("the agent's directory lies in memory")]
+    Memory,
 }
 
 impl Scratch {
@@ -116,6 +120,13 @@ pub fn remove(dir: &Path) -> io::Result<()> {
     wipe::wipe(&dir.join(DIR))
 }
 
+/// Whether this machine has what a file system of one's own needs. Looked at and not tried: trying it every minute would
+/// fill the kernel's log; a lease whose space came out otherwise says so.
+pub fn is_enforced() -> bool {
+    let tools = ["mkfs.ext4", "mount", "umount"].iter().all(|tool| find(tool).is_some());
+    rustix::process::geteuid().is_root() && tools && Path::new("/dev/loop-control").exists()
+}
+
 /// Bytes as people read them.
 pub fn in_words(bytes: u64) -> String {
     match bytes {
@@ -127,6 +138,10 @@ pub fn in_words(bytes: u64) -> String {
 /// Makes a file system in a file of its own and mounts it on `space`; answers its size.
 fn image(dir: &Path, space: &Path, bytes: u64, owner: Option<(u32, u32)>) -> Result<u64, NoImage> {
     let (uid, gid) = owner.ok_or(NoImage::NotRoot)?;
+    // There, room that is set aside is memory taken from everybody.
+    if rustix::fs::statfs(dir).is_ok_and(|disk| disk.f_type == TMPFS) {
+        return Err(NoImage::Memory);
+    }
     let given = fair_part(dir, bytes).map_err(|cause| NoImage::Io("the disk's room cannot be read", cause))?;
     if given < SMALLEST {
         return Err(NoImage::Full(in_words(given)));

@@ -264,6 +264,13 @@ fn abilities(node: &NodeView) -> Vec<Ability> {
             "enforced",
             "not enforced: the node’s user may not use the memory controller of cgroups",
         ),
+        ability(
+            "Scratch share",
+            sandbox.scratch,
+            "enforced, and removed at the end",
+            "measured: who uses far more than the share is ended. It is enforced where the agent runs as root and has \
+             mkfs.ext4 and loop devices",
+        ),
     ]
 }
 
