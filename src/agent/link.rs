@@ -115,6 +115,8 @@ impl Link {
                                 }
                             });
                         }
+                        ToAgent::StillThere { question } => say(&mut socket, &FromAgent::Here { epoch, question }).await?,
+                        ToAgent::Upgrade { version, .. } => tracing::warn!(version, "the mill offers another version; install it"),
                         other @ (ToAgent::Welcome { .. } | ToAgent::Goodbye { .. }) => return Err(goodbye(other)),
                     }
                 }

@@ -19,6 +19,8 @@ pub fn node(source: &Source, data: &Path) -> Result<ObservedNode, GpuProblem> {
         driver: gpus.driver,
         sandbox: abilities(),
         gpus: gpus.gpus,
+        architecture: std::env::consts::ARCH.to_owned(),
+        container: None,
     })
 }
 

@@ -2,17 +2,18 @@
 use serde::{Deserialize, Serialize};
 
 /// Whether a bookable unit is a whole GPU or a slice of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitShape {
     /// A whole GPU.
+    #[default]
     Gpu,
     /// A MIG instance: its parent's UUID and the profile's name, such as `1g.18gb`. It excludes its parent.
     Mig { parent_uuid: String, profile: String },
 }
 
 /// One GPU or MIG instance as the driver describes it. Readings the driver did not give are `None`, never zero.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedGpu {
     /// The driver's UUID (`GPU-…` or `MIG-…`), its identity.
     pub uuid: String,
@@ -27,6 +28,31 @@ pub struct ObservedGpu {
     pub serial: Option<String>,
     pub vbios: Option<String>,
     pub pci_bus: Option<String>,
+    /// Whether MIG mode is on; `None` where the GPU or its driver knows no MIG.
+    #[serde(default)]
+    pub mig: Option<bool>,
+    #[serde(default)]
+    pub pcie: Option<PcieLink>,
+    /// UUIDs of the GPUs that it reaches over NVLink without a switch.
+    #[serde(default)]
+    pub nvlink_peers: Vec<String>,
+    /// Whether its NVLinks end at a switch, which joins all GPUs of the node.
+    #[serde(default)]
+    pub nvswitch: bool,
+    #[serde(default)]
+    pub numa_node: Option<u32>,
+    /// CUDA compute capability, major and minor.
+    #[serde(default)]
+    pub compute_capability: Option<(u32, u32)>,
+}
+
+/// A GPU's link to its host: generation and width that it could reach, and those in force now (idle links slow down).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PcieLink {
+    pub max_generation: u32,
+    pub max_width: u32,
+    pub generation: Option<u32>,
+    pub width: Option<u32>,
 }
 
 /// What a node is made of, as its agent observes it.
@@ -42,6 +68,23 @@ pub struct ObservedNode {
     /// What the sandbox can enforce here.
     pub sandbox: SandboxAbilities,
     pub gpus: Vec<ObservedGpu>,
+    /// `x86_64`, `aarch64`.
+    #[serde(default)]
+    pub architecture: String,
+    #[serde(default)]
+    pub container: Option<ContainerEngine>,
+}
+
+/// The container engine that was found on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerEngine {
+    /// `podman` or `docker`.
+    pub name: String,
+    pub version: String,
+    /// Version of the NVIDIA container toolkit, where it is installed.
+    pub toolkit: Option<String>,
+    /// Whether a CDI description of the GPUs is on file.
+    pub cdi: bool,
 }
 
 /// What the kernel and the installed tools let the sandbox do. A lacking ability is shown, never pretended.

@@ -4,5 +4,6 @@ pub mod credits;
 pub mod hardware;
 pub mod ids;
 pub mod secret;
+pub mod telemetry;
 pub mod text;
 pub mod window;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::hardware::{ObservedNode, Share};
 use crate::base::ids::{LeaseId, NodeId, StreamId};
+use crate::base::telemetry::GpuReading;
 use crate::base::window::{Instant, Span};
 
 /// Raised when a message changes meaning; the hello carries it.
@@ -55,6 +56,27 @@ pub struct RenewRequest {
     pub csr_pem: String,
 }
 
+/// `GET /challenge`: a number to sign, good for one return within a minute.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Challenge {
+    /// 256 bits, hexadecimal.
+    pub nonce: String,
+}
+
+/// `POST /return` without a client certificate: a node whose certificate has ended proves that it has its key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReturnRequest {
+    pub csr_pem: String,
+    pub nonce: String,
+    /// ECDSA P-256 over SHA-256 (ASN.1 DER, base64) of [`return_proof`].
+    pub signature: String,
+}
+
+/// The bytes that a returning node signs: a sentence of their own, so that the signature proves nothing else.
+pub fn return_proof(nonce: &str) -> Vec<u8> {
+    format!("gristmill node returns: {nonce}").into_bytes()
+}
+
 /// From the agent, on the control connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "say")]
@@ -69,6 +91,12 @@ pub enum FromAgent {
     Leases { epoch: u64, generation: u64, leases: Vec<LeaseFact> },
     /// A stream could not be opened.
     StreamRefused { stream: StreamId, why: String },
+    /// What the GPUs read, every [`SAMPLE_EVERY`]; `clock` is when.
+    ///
+    /// [`SAMPLE_EVERY`]: crate::base::telemetry::SAMPLE_EVERY
+    Samples { epoch: u64, clock: Instant, gpus: Vec<GpuReading> },
+    /// To [`ToAgent::StillThere`], with its number.
+    Here { epoch: u64, question: u64 },
 }
 
 /// What a node knows of one lease.
@@ -128,6 +156,10 @@ pub enum ToAgent {
     Desired { generation: u64, leases: Vec<DesiredLease> },
     /// Dial `GET /stream/{stream}` and connect it to the lease.
     OpenStream { stream: StreamId, lease: LeaseId, kind: StreamKind },
+    /// Asked when a second connection comes with this node's key: whoever answers stays.
+    StillThere { question: u64 },
+    /// Install this program and go on with it; leases are not touched. The agent fetches `GET /program` of the gateway.
+    Upgrade { version: String, sha256: String },
     /// Ends the connection, with a reason that the agent logs.
     Goodbye { why: String },
 }

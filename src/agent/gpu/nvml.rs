@@ -44,6 +44,7 @@ fn whole(device: &Device<'_>, index: u32) -> Result<ObservedGpu, GpuProblem> {
         serial: device.serial().ok(),
         vbios: device.vbios_version().ok(),
         pci_bus: device.pci_info().ok().map(|pci| pci.bus_id),
+        ..ObservedGpu::default()
     })
 }
 

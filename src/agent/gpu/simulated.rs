@@ -2,7 +2,7 @@
 //! UUID begins with `SIM-`.
 use ring::digest::{SHA256, digest};
 
-use crate::base::hardware::{ObservedGpu, UnitShape};
+use crate::base::hardware::ObservedGpu;
 
 /// Memory of an H200 as sold: 141 GB.
 const MEMORY_BYTES: u64 = 141_000_000_000;
@@ -16,17 +16,7 @@ fn gpu(seed: &str, index: u32) -> ObservedGpu {
     let hash = digest(&SHA256, format!("simulated gpu {index} of {seed}").as_bytes());
     let hex: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     let uuid = format!("SIM-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-    ObservedGpu {
-        uuid,
-        model: "H200".to_owned(),
-        shape: UnitShape::Gpu,
-        index,
-        minor: None,
-        memory_bytes: MEMORY_BYTES,
-        serial: None,
-        vbios: None,
-        pci_bus: None,
-    }
+    ObservedGpu { uuid, model: "H200".to_owned(), index, memory_bytes: MEMORY_BYTES, ..ObservedGpu::default() }
 }
 
 #[cfg(test)]

@@ -186,7 +186,8 @@ async fn listen(fleet: &Fleet, link: &Link, sending: &Sending, say: FromAgent) -
             let complete = generation == sending.generation;
             answered(fleet.orders.facts(&fleet.mill, link.node, leases, complete).await)?;
         }
-        late @ (FromAgent::Heartbeat { .. } | FromAgent::Observed { .. } | FromAgent::Leases { .. }) => {
+        FromAgent::Samples { epoch, .. } | FromAgent::Here { epoch, .. } if epoch == link.epoch => {}
+        late => {
             tracing::debug!(node = %link.node, ?late, "a report of another epoch is dropped");
             return Ok(());
         }

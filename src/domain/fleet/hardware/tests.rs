@@ -11,13 +11,10 @@ fn gpu(index: u32, uuid: &str, model: &str) -> ObservedGpu {
     ObservedGpu {
         uuid: uuid.to_owned(),
         model: model.to_owned(),
-        shape: UnitShape::Gpu,
         index,
         minor: Some(index),
         memory_bytes: 141 << 30,
-        serial: None,
-        vbios: None,
-        pci_bus: None,
+        ..ObservedGpu::default()
     }
 }
 
