@@ -119,6 +119,8 @@ ids! {
     InvitationId = "iv";
     /// A lease: GPUs of one node for one window.
     LeaseId = "ls";
+    /// A stretch in which a node is out of the calendar.
+    MaintenanceId = "mt";
     /// A person with an account.
     MemberId = "mb";
     /// A machine with GPUs.

@@ -11,7 +11,7 @@ use crate::app::bookings::orders::FromBookings;
 use crate::app::bookings::upkeep;
 use crate::app::error::AppError;
 use crate::app::fleet::hub::Hub;
-use crate::app::fleet::{Fleet, authority, watch as fleet_watch};
+use crate::app::fleet::{Fleet, authority, maintenance, watch as fleet_watch};
 use crate::app::mill::Mill;
 use crate::app::people::setup as people_setup;
 use crate::app::trust::files::PemError;
@@ -91,6 +91,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let posting = tokio::spawn(outbox::run(mill.clone()));
     let upkeep = tokio::spawn(upkeep::start(mill.clone()));
     let nights = tokio::spawn(night::run(mill.clone(), started));
+    let clearing = tokio::spawn(maintenance::keep_clearing(mill.clone()));
     let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
     let console_stop = console.shutdown();
@@ -108,6 +109,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     posting.abort();
     upkeep.abort();
     nights.abort();
+    clearing.abort();
     if let Some(local) = local {
         local.abort();
     }

@@ -1,7 +1,9 @@
 //! How machines are stored. It refuses rules.
+use super::people::Only;
 use super::record::Record;
 use super::tables::Table;
 use crate::base::ids::*;
+use crate::domain::fleet::duty::{Brake, Maintenance};
 use crate::domain::fleet::node::*;
 
 impl Record for Pool {
@@ -47,5 +49,27 @@ impl Record for JoinToken {
 
     fn key(&self) -> [u8; 32] {
         *self.token.as_bytes()
+    }
+}
+
+/// Keyed (node, maintenance): one node's lie together.
+impl Record for Maintenance {
+    const TABLE: Table = Table::Maintenance;
+    type Key = (NodeId, MaintenanceId);
+
+    fn key(&self) -> (NodeId, MaintenanceId) {
+        (self.node, self.id)
+    }
+}
+
+/// Key of the one brake in the meta table; the row is there while the brake is on.
+pub const BRAKE: Only = Only("brake");
+
+impl Record for Brake {
+    const TABLE: Table = Table::Meta;
+    type Key = Only;
+
+    fn key(&self) -> Only {
+        BRAKE
     }
 }

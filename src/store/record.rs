@@ -75,6 +75,7 @@ id_keys!(
     HoldId,
     InvitationId,
     LeaseId,
+    MaintenanceId,
     MemberId,
     NodeId,
     NoticeId,

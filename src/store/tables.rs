@@ -61,6 +61,7 @@ pub enum Table {
     Unbilled,
     Billed,
     BookingsDue,
+    Maintenance,
 }
 
 impl Table {
@@ -94,6 +95,7 @@ impl Table {
             Self::UnitsByNode => "units_by_node",
             Self::JoinTokens => "join_tokens",
             Self::NodeContacts => "node_contacts",
+            Self::Maintenance => "maintenance",
             Self::Bookings => "bookings",
             Self::BookingsByTeam => "bookings_by_team",
             Self::BookingsByStart => "bookings_by_start",
@@ -176,6 +178,7 @@ impl Table {
         Self::Unbilled,
         Self::Billed,
         Self::BookingsDue,
+        Self::Maintenance,
     ];
 }
 

@@ -18,6 +18,7 @@ use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::calendar::Slot;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::event::Recorded;
+use crate::domain::fleet::duty::Maintenance;
 use crate::domain::fleet::node::{JoinToken, Node, NodeContact, Pool, Unit};
 use crate::domain::money::account::{AccountRow, Entry};
 use crate::domain::money::hold::Hold;
@@ -175,6 +176,7 @@ fn form(table: Table) -> Form {
         Table::UnitsByNode => Leads(Table::Units),
         Table::JoinTokens => Form::Record(record::<JoinToken>),
         Table::NodeContacts => Form::Record(record::<NodeContact>),
+        Table::Maintenance => Form::Record(record::<Maintenance>),
         Table::Bookings => Form::Record(record::<Booking>),
         Table::BookingsDue
         | Table::BookingsByTeam

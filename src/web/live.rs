@@ -133,9 +133,18 @@ fn ears(event: &Event) -> Ears {
         | Event::NodeConnected { .. }
         | Event::NodeLost { .. }
         | Event::NodeHardwareChanged { .. }
-        | Event::NodeRevoked { .. } => Ears::Everybody("nodes"),
+        | Event::NodeRevoked { .. }
+        | Event::NodeRetired { .. }
+        | Event::NodeRenamed { .. }
+        | Event::NodeMoved { .. }
+        | Event::NodeDuty { .. }
+        | Event::MaintenanceAnnounced { .. }
+        | Event::MaintenanceCancelled { .. }
+        | Event::BrakePulled { .. }
+        | Event::BrakeReleased => Ears::Everybody("nodes"),
         Event::BookingPlaced { booking, .. }
         | Event::BookingMoved { booking, .. }
+        | Event::BookingRelocated { booking, .. }
         | Event::BookingExtended { booking, .. }
         | Event::BookingReleased { booking }
         | Event::BookingCancelled { booking }

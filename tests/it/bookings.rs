@@ -1,4 +1,5 @@
 //! Bookings from the request to the last word of the node, against a real store in memory.
+mod care;
 mod refusals;
 mod silence;
 mod walk;

@@ -2,6 +2,7 @@
 //! exist, and changes that the calendar or the state do not allow.
 use super::{House, leases, show, with_occasion};
 use crate::app::error::Answer;
+use crate::app::fleet::maintenance;
 use crate::app::mill::Mill;
 use crate::app::money::hold::{self, Reserve};
 use crate::app::money::price;
@@ -174,6 +175,9 @@ impl Deciding<'_, '_> {
         let calendar = self.view.calendar();
         let next =
             lease.units.iter().filter_map(|&unit| calendar.busy(unit, added).first()).map(|s| s.window.start()).min();
+        let closed = maintenance::of_node(self.view, lease.node, self.now)?;
+        let closed = closed.iter().map(|one| one.window).find(|window| window.overlaps(added)).map(|w| w.start());
+        let next = next.into_iter().chain(closed).min();
         let Some(next) = next else { return Ok(()) };
         let latest = Instant::from_seconds(next.minus(lease.turnaround).as_seconds());
         let offer = Window::new(booking.window.end(), latest).ok().and_then(|_| {

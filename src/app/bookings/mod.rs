@@ -8,6 +8,7 @@ pub mod leases;
 pub mod orders;
 pub mod place;
 pub mod plan;
+pub mod relocate;
 pub mod settle;
 pub mod show;
 pub mod supply;

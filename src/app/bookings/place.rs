@@ -4,6 +4,7 @@ use super::ask::{self, Wanted};
 use super::supply::{NodeFacts, Supply};
 use super::{House, Voice, leases, plan, show, tell, with_occasion};
 use crate::app::error::Answer;
+use crate::app::fleet::maintenance;
 use crate::app::ids;
 use crate::app::mill::Mill;
 use crate::app::money::hold::{self, Reserve};
@@ -14,7 +15,7 @@ use crate::domain::bookings::booking::{Ask, Booking, BookingState, When};
 use crate::domain::bookings::calendar::Calendar;
 use crate::domain::bookings::search::Placement;
 use crate::domain::event::{Cause, Event};
-use crate::domain::fleet::node::{Node, NodeState, Service, Unit};
+use crate::domain::fleet::node::{Node, Service, Unit};
 use crate::domain::money::refusal::MoneyRefusal;
 use crate::domain::people::rights::Actor;
 use crate::store::changes::Changes;
@@ -32,7 +33,7 @@ pub fn quote(mill: &Mill, actor: &Actor, request: &BookRequest, now: Instant) ->
     let house = House::read(&view)?;
     let Wanted { team, ask } = ask::read(&view, actor, request, now, &house.zone)?;
     let supply = Supply::read(&view, now)?;
-    let placement = plan::choose(&supply, view.calendar(), &ask, now, &house.zone)?;
+    let placement = plan::choose(&supply, &supply.busy(view.calendar()), &ask, now, &house.zone)?;
     let node = facts(&supply, &placement)?;
     let pin = price::pin(&view, &placement.model)?;
     let price = price::price(&pin, ask.gpus, placement.window)?;
@@ -91,7 +92,7 @@ fn propose(
     let house = House::read(&view)?;
     let wanted = ask::read(&view, actor, request, now, &house.zone)?;
     let supply = Supply::read(&view, now)?;
-    let placement = plan::choose(&supply, view.calendar(), &wanted.ask, now, &house.zone)?;
+    let placement = plan::choose(&supply, &supply.busy(view.calendar()), &wanted.ask, now, &house.zone)?;
     let facts = facts(&supply, &placement)?.clone();
     Ok(Some((placement, facts)))
 }
@@ -113,7 +114,7 @@ fn decide(
         Some((placement, node)) if holds(view, view.calendar(), placement, now)? => (placement.clone(), node.clone()),
         _ => {
             let supply = Supply::read(view, now)?;
-            let placement = plan::choose(&supply, view.calendar(), &ask, now, &house.zone)?;
+            let placement = plan::choose(&supply, &supply.busy(view.calendar()), &ask, now, &house.zone)?;
             let node = facts(&supply, &placement)?.clone();
             (placement, node)
         }
@@ -171,7 +172,10 @@ fn holds(view: &impl Read, calendar: &Calendar, plan: &Placement, now: Instant) 
         return Ok(false);
     }
     let node = view.get::<Node>(&plan.node)?;
-    if !node.is_some_and(|node| matches!(node.state, NodeState::Admitted { .. })) {
+    if !node.is_some_and(|node| node.is_open()) {
+        return Ok(false);
+    }
+    if maintenance::of_node(view, plan.node, now)?.iter().any(|one| one.window.overlaps(occupied)) {
         return Ok(false);
     }
     for unit in &plan.units {

@@ -2,12 +2,14 @@
 //! and to believe that a node that is away will be there in a minute.
 use std::collections::{BTreeMap, HashMap};
 
+use crate::app::fleet::maintenance;
 use crate::base::hardware::{Share, UnitShape};
 use crate::base::ids::{NodeId, TeamId, UnitId};
-use crate::base::window::{Instant, Span};
+use crate::base::window::{Instant, Span, Window};
+use crate::domain::bookings::calendar::Calendar;
 use crate::domain::bookings::schedule::AWAY_LEAD;
-use crate::domain::bookings::search::Group;
-use crate::domain::fleet::node::{Node, NodeContact, NodeState, Pool, PoolPolicy, Service, Unit};
+use crate::domain::bookings::search::{BusyTimes, Group};
+use crate::domain::fleet::node::{Node, NodeContact, Pool, PoolPolicy, Service, Unit};
 use crate::store::read::{Order, Read, StoreError};
 use crate::wire::node::SKEW_LIMIT;
 
@@ -40,6 +42,52 @@ pub struct Supply {
     pub nodes: HashMap<NodeId, NodeFacts>,
     /// Nodes that have joined and were not revoked, bookable or not.
     pub joined: usize,
+    /// Units that are out of the calendar for a while, with when; by start, none overlapping.
+    blocked: HashMap<UnitId, Vec<Window>>,
+}
+
+/// The calendar with the maintenance of nodes on top.
+pub struct Busy<'a> {
+    calendar: &'a Calendar,
+    blocked: &'a HashMap<UnitId, Vec<Window>>,
+}
+
+impl Busy<'_> {
+    /// A unit's busy time that ends after `from`, maintenance included, joined where it touches.
+    fn joined(&self, unit: UnitId, from: Instant) -> Option<Vec<Window>> {
+        let blocked = self.blocked.get(&unit)?;
+        let mut all: Vec<Window> = self.calendar.after(unit, from).iter().map(|slot| slot.window).collect();
+        all.extend(blocked.iter().filter(|window| window.end() > from));
+        Some(join(all))
+    }
+}
+
+impl BusyTimes for Busy<'_> {
+    fn after(&self, unit: UnitId, from: Instant) -> impl Iterator<Item = Window> + '_ {
+        let joined = self.joined(unit, from);
+        let plain = joined.is_none().then(|| BusyTimes::after(self.calendar, unit, from));
+        plain.into_iter().flatten().chain(joined.into_iter().flatten())
+    }
+
+    fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant> {
+        let blocked = self.blocked.get(&unit).into_iter().flatten().map(|window| window.end()).filter(|&end| end <= at);
+        self.calendar.end_before(unit, at).into_iter().chain(blocked).max()
+    }
+}
+
+/// Sorts windows by start and joins those that overlap or touch.
+fn join(mut windows: Vec<Window>) -> Vec<Window> {
+    windows.sort_by_key(|window| window.start());
+    let mut joined: Vec<Window> = Vec::with_capacity(windows.len());
+    for window in windows {
+        match joined.last_mut() {
+            Some(last) if last.end() >= window.start() => {
+                *last = Window::new(last.start(), last.end().max(window.end())).unwrap_or(*last);
+            }
+            _ => joined.push(window),
+        }
+    }
+    joined
 }
 
 impl Supply {
@@ -52,9 +100,10 @@ impl Supply {
         for unit in view.list::<Unit>(&[], Order::Ascending, ALL)? {
             units.entry(unit.node).or_default().push(unit);
         }
+        let maintenance = maintenance::standing(view, now)?;
         let mut supply = Self::default();
         for node in view.list::<Node>(&[], Order::Ascending, ALL)? {
-            if matches!(node.state, NodeState::Revoked { .. }) {
+            if node.is_gone() {
                 continue;
             }
             supply.joined += 1;
@@ -64,8 +113,13 @@ impl Supply {
                 _ => now.plus(AWAY_LEAD),
             };
             let Some(pool) = pools.get(&node.pool) else { continue };
-            if matches!(node.state, NodeState::Admitted { .. }) {
-                supply.add(&node, pool.policy, units.remove(&node.id).unwrap_or_default(), not_before);
+            if node.is_open() {
+                let units = units.remove(&node.id).unwrap_or_default();
+                if let Some(windows) = maintenance.get(&node.id) {
+                    let windows = join(windows.clone());
+                    supply.blocked.extend(units.iter().map(|unit| (unit.id, windows.clone())));
+                }
+                supply.add(&node, pool.policy, units, not_before);
             }
         }
         Ok(supply)
@@ -98,6 +152,11 @@ impl Supply {
             });
         }
         self.nodes.insert(node.id, facts);
+    }
+
+    /// When units are busy, maintenance included.
+    pub const fn busy<'a>(&'a self, calendar: &'a Calendar) -> Busy<'a> {
+        Busy { calendar, blocked: &self.blocked }
     }
 
     /// All models, each once, sorted.

@@ -11,6 +11,7 @@ use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::calendar::{Calendar, Slot};
 use crate::domain::bookings::lease::Lease;
+use crate::domain::fleet::duty::{Duty, Maintenance};
 use crate::domain::fleet::node::{Node, NodeContact, NodeState, Service, Unit};
 use crate::domain::notice::Common;
 use crate::domain::people::rights::Actor;
@@ -29,8 +30,14 @@ pub fn calendar(mill: &Mill, actor: &Actor, from: Instant, until: Instant, now: 
         })?;
     let view = mill.store.read()?;
     let calendar = view.calendar().clone();
-    let mut labels =
-        Labels { view: &view, actor, reader: Reader::new(&view, actor, now)?, known: HashMap::new(), whole };
+    let mut maintenance: HashMap<NodeId, Vec<Maintenance>> = HashMap::new();
+    for one in view.list::<Maintenance>(&[], Order::Ascending, usize::MAX)? {
+        if one.cancelled.is_none() {
+            maintenance.entry(one.node).or_default().push(one);
+        }
+    }
+    let reader = Reader::new(&view, actor, now)?;
+    let mut labels = Labels { view: &view, actor, reader, known: HashMap::new(), maintenance, whole };
     let contacts: HashMap<NodeId, bool> = view
         .list::<NodeContact>(&[], Order::Ascending, usize::MAX)?
         .into_iter()
@@ -45,13 +52,13 @@ pub fn calendar(mill: &Mill, actor: &Actor, from: Instant, until: Instant, now: 
     let (mut free_now, mut total) = (0, 0);
     let mut nodes = Vec::new();
     for node in view.list::<Node>(&[], Order::Ascending, usize::MAX)? {
-        if matches!(node.state, NodeState::Revoked { .. } | NodeState::Pending) {
+        if node.is_gone() || node.state == NodeState::Pending {
             continue;
         }
         let connected = contacts.get(&node.id).copied().unwrap_or(false);
         let mut units = by_node.remove(&node.id).unwrap_or_default();
         units.sort_by_key(|unit| unit.index);
-        let bookable = |unit: &Unit| unit.service == Service::In && matches!(node.state, NodeState::Admitted { .. });
+        let bookable = |unit: &Unit| unit.service == Service::In && node.is_open();
         total += u32::try_from(units.len()).unwrap_or(u32::MAX);
         let free = units.iter().filter(|unit| connected && bookable(unit) && is_free(&calendar, unit, now)).count();
         free_now += u32::try_from(free).unwrap_or(u32::MAX);
@@ -83,6 +90,7 @@ struct Labels<'a, R: Read> {
     actor: &'a Actor,
     reader: Reader<'a, R>,
     known: HashMap<LeaseId, Option<CalendarBusy>>,
+    maintenance: HashMap<NodeId, Vec<Maintenance>>,
     whole: Window,
 }
 
@@ -92,9 +100,24 @@ impl<R: Read> Labels<'_, R> {
         for slot in calendar.busy(unit.id, self.whole) {
             busy.extend(self.busy(*slot)?);
         }
+        // A lease that reaches into maintenance is drawn as what it is.
+        let closed = self.maintenance.get(&node.id).into_iter().flatten();
+        busy.extend(closed.filter(|one| one.window.overlaps(self.whole)).map(|one| CalendarBusy {
+            start: one.window.start().into(),
+            end: one.window.end().into(),
+            label: format!("Maintenance: {}", one.why),
+            mine: false,
+            booking: None,
+            maintenance: true,
+        }));
         let out_of_service = match (&unit.service, &node.state) {
             (Service::Out { why, .. }, _) | (_, NodeState::Closed { why, .. }) => Some(why.clone()),
-            _ => None,
+            _ => match &node.duty {
+                Duty::Open => None,
+                Duty::Cordoned { why, .. } | Duty::Draining { why, .. } => {
+                    Some(format!("takes no new bookings: {why}"))
+                }
+            },
         };
         Ok(CalendarUnit { id: unit.id, index: unit.index, model: unit.model.clone(), out_of_service, busy })
     }
@@ -114,6 +137,7 @@ impl<R: Read> Labels<'_, R> {
             label,
             mine: booking.member == self.actor.member,
             booking: sees.then_some(booking.id),
+            maintenance: false,
         });
         self.known.insert(slot.lease, made.clone());
         Ok(made)

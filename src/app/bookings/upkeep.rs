@@ -9,6 +9,7 @@ use super::leases::{self, Close};
 use super::settle::Scene;
 use super::{House, Message, Voice, settle, with_occasion};
 use crate::app::error::Answer;
+use crate::app::fleet::brake;
 use crate::app::mail::letter::{Letter, Near, Reminder};
 use crate::app::mill::Mill;
 use crate::app::money::hold;
@@ -57,6 +58,8 @@ pub async fn run(mill: &Mill, now: Instant) -> Answer<usize> {
 /// With `forbear`, nothing is given up for want of a node's word.
 async fn run_with(mill: &Mill, now: Instant, forbear: bool) -> Answer<usize> {
     let mut done = 0;
+    // Where many nodes vanished at once, nothing is concluded from their silence.
+    let forbear = forbear || brake::engaged(&mill.store.read()?)?.is_some();
     loop {
         let waiting = due(&mill.store.read()?, BATCH)?;
         let waiting: Vec<_> = waiting.into_iter().filter(|(at, _)| *at <= now).map(|(_, id)| id).collect();

@@ -10,7 +10,7 @@ use crate::base::secret::SecretHash;
 use crate::base::window::Instant;
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::hardware::{Verdict, credible, judge};
-use crate::domain::fleet::node::{Node, NodeContact, NodeState};
+use crate::domain::fleet::node::{Node, NodeContact};
 use crate::domain::fleet::refusal::FleetRefusal;
 use crate::domain::notice::Common;
 use crate::store::changes::Changes;
@@ -31,7 +31,7 @@ pub struct Credential {
 /// The node that a credential belongs to, if it is in force now.
 pub fn identify(view: &impl Read, credential: &Credential) -> Result<Option<Node>, StoreError> {
     let node = view.via::<Node>(Table::NodesByKey, credential.key.as_bytes())?;
-    Ok(node.filter(|node| !matches!(node.state, NodeState::Revoked { .. }) && node.accepts_serial(&credential.serial)))
+    Ok(node.filter(|node| !node.is_gone() && node.accepts_serial(&credential.serial)))
 }
 
 /// A new connection of a node: raises its epoch and takes in what it says of itself. Answers the epoch.

@@ -1,7 +1,7 @@
 //! The live connections, by node, and when each node was last heard. In memory alone: after a restart every node that was
 //! connected is given the usual silence before it counts as lost. It refuses to keep two connections of one node: the
 //! higher epoch stays.
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as Monotonic};
@@ -25,6 +25,8 @@ pub struct Hub {
     state: Mutex<HashMap<NodeId, Known>>,
     pub streams: Streams,
     malformed: AtomicU64,
+    /// When nodes were lost, the latest last; older ones than the brake counts are dropped.
+    losses: Mutex<VecDeque<Monotonic>>,
 }
 
 struct Known {
@@ -169,6 +171,22 @@ impl Hub {
             silent.push(Silent { node, epoch: known.epoch, last: known.last });
         }
         silent
+    }
+
+    /// Notes losses; answers how many there were within `window`, and how many nodes are known.
+    pub fn note_losses(&self, count: usize, now: Monotonic, window: Duration) -> (usize, usize) {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        losses.extend(std::iter::repeat_n(now, count));
+        while losses.front().is_some_and(|&at| now.saturating_duration_since(at) > window) {
+            losses.pop_front();
+        }
+        (losses.len(), self.state().len())
+    }
+
+    /// How many of the known nodes are lost now, and how many are known.
+    pub fn missing(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.values().filter(|known| known.lost).count(), state.len())
     }
 
     /// The loss could not be written down: it is named again.

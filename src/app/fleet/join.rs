@@ -11,6 +11,7 @@ use crate::base::text::Name;
 use crate::base::window::{Instant, Span};
 use crate::clock;
 use crate::domain::event::{Cause, Event};
+use crate::domain::fleet::duty::Duty;
 use crate::domain::fleet::hardware::{credible, first_units};
 use crate::domain::fleet::node::*;
 use crate::domain::fleet::refusal::FleetRefusal;
@@ -94,7 +95,7 @@ pub async fn renew(fleet: &Fleet, node: NodeId, request: RenewRequest) -> Answer
         .store
         .write(Command::new(Cause::Node(node)), move |view, _| {
             let mut row: Node = view.get(&node)?.ok_or(FleetRefusal::UnknownCertificate)?;
-            if row.key != signed.key || matches!(row.state, NodeState::Revoked { .. }) {
+            if row.key != signed.key || row.is_gone() {
                 return Err(FleetRefusal::UnknownCertificate.into());
             }
             row.certificate_next = Some(IssuedCertificate { serial: signed.serial.clone(), expires: signed.expires });
@@ -154,7 +155,7 @@ fn enter(
     changes.put(&token);
     if let Some(mut node) = view.via::<Node>(Table::NodesByKey, signed.key.as_bytes())? {
         return match node.state {
-            NodeState::Revoked { .. } => Err(FleetRefusal::Revoked.into()),
+            NodeState::Revoked { .. } | NodeState::Retired { .. } => Err(FleetRefusal::Revoked.into()),
             _ if node.id != signed.node => Err(FleetRefusal::Overtaken.into()),
             // It comes back with the key it had: an answer that was lost, or a certificate that has expired.
             _ => {
@@ -177,6 +178,7 @@ fn enter(
         certificate_expires: signed.expires,
         certificate_next: None,
         state: if admitted { NodeState::Admitted { since: now } } else { NodeState::Pending },
+        duty: Duty::Open,
         observed: request.observed.clone(),
         epoch: 0,
         generation: 0,

@@ -49,7 +49,7 @@ pub async fn revoke(mill: &Mill, who: &Actor, node: NodeId) -> Answer<()> {
     let decide = move |view: &View<'_>, now: Instant| {
         let mut row: Node = view.get(&node)?.ok_or(Common::NotFound { what: "node" })?;
         let mut changes = Changes::new();
-        if !matches!(row.state, NodeState::Revoked { .. }) {
+        if !row.is_gone() {
             row.state = NodeState::Revoked { at: now };
             changes.put(&row);
             changes.event(cause, Event::NodeRevoked { node });
@@ -61,6 +61,6 @@ pub async fn revoke(mill: &Mill, who: &Actor, node: NodeId) -> Answer<()> {
     Ok(())
 }
 
-fn admins_only(who: &Actor, what: &'static str) -> Result<(), PeopleRefusal> {
+pub(super) fn admins_only(who: &Actor, what: &'static str) -> Result<(), PeopleRefusal> {
     if who.admin { Ok(()) } else { Err(PeopleRefusal::Denied { what, who_may: "admins" }) }
 }

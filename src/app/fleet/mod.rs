@@ -6,12 +6,17 @@ use crate::app::mill::Mill;
 use crate::app::trust::Root;
 
 pub mod authority;
+pub mod brake;
 pub mod contact;
+pub mod duty;
+pub mod history;
 pub mod hub;
 pub mod join;
 pub mod link;
+pub mod maintenance;
 pub mod manage;
 pub mod orders;
+pub mod pools;
 pub mod reading;
 pub mod show;
 pub mod streams;

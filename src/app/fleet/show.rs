@@ -1,5 +1,6 @@
 //! Nodes and GPUs as people see them. It refuses to name a booking to whoever may not see its team.
 use super::join::units_of;
+use super::maintenance;
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
@@ -7,6 +8,7 @@ use crate::base::text::spoken;
 use crate::base::window::{Instant, Span};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::lease::Lease;
+use crate::domain::fleet::duty::{Duty, Maintenance};
 use crate::domain::fleet::node::{Node, NodeContact, NodeState, Pool, Service, Unit};
 use crate::domain::notice::Common;
 use crate::domain::people::installation::Installation;
@@ -17,7 +19,7 @@ use crate::store::read::{Order, Read, StoreError};
 use crate::store::record::Key as _;
 use crate::store::tables::Table;
 use crate::wire::api::Moment;
-use crate::wire::api::fleet::{GpuView, NodeView};
+use crate::wire::api::fleet::{GpuView, MaintenanceView, NodeView};
 use crate::wire::node::SKEW_LIMIT;
 
 /// All nodes, in the order of their joining.
@@ -38,7 +40,12 @@ pub fn node(mill: &Mill, who: &Actor, id: NodeId, now: Instant) -> Answer<NodeVi
 /// All GPUs of all nodes that were not revoked.
 pub fn gpus(mill: &Mill, who: &Actor, now: Instant) -> Answer<Vec<GpuView>> {
     let shown = nodes(mill, who, now)?;
-    Ok(shown.into_iter().filter(|node| node.state != "revoked").flat_map(|node| node.gpus).collect())
+    Ok(shown.into_iter().filter(|node| !is_gone(node)).flat_map(|node| node.gpus).collect())
+}
+
+/// Revoked or retired.
+pub fn is_gone(node: &NodeView) -> bool {
+    matches!(node.state.as_str(), "revoked" | "retired")
 }
 
 fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Instant) -> Result<NodeView, StoreError> {
@@ -62,10 +69,19 @@ fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Insta
         connected,
         last_contact: last.map(Moment),
         local: node.local,
+        duty: node.duty.word().to_owned(),
+        maintenance: maintenance::of_node(view, node.id, now)?.into_iter().map(maintenance_view).collect(),
+        leases: u32::try_from(leases.len()).unwrap_or(u32::MAX),
+        last_lease_ends: leases.iter().map(|lease| lease.occupied().end()).max().map(Moment),
         simulated: view.get::<Installation>(&INSTALLATION)?.is_some_and(|installation| installation.simulated()),
         gpus: gpus.collect::<Result<_, _>>()?,
         observed: node.observed.clone(),
     })
+}
+
+fn maintenance_view(row: Maintenance) -> MaintenanceView {
+    let Maintenance { id, window, why, .. } = row;
+    MaintenanceView { id, start: window.start().into(), end: window.end().into(), why }
 }
 
 fn state_words(node: &Node, contact: Option<&NodeContact>) -> (&'static str, Option<String>) {
@@ -75,7 +91,16 @@ fn state_words(node: &Node, contact: Option<&NodeContact>) -> (&'static str, Opt
             ("closed", Some(format!("It takes no new leases: {why}. An admin can accept what it reports.")))
         }
         NodeState::Revoked { .. } => ("revoked", Some("Its certificate is void.".to_owned())),
-        NodeState::Admitted { .. } => ("admitted", problem(node, contact)),
+        NodeState::Retired { why, .. } => ("retired", Some(format!("It was taken out: {why}."))),
+        NodeState::Admitted { .. } => ("admitted", problem(node, contact).or_else(|| duty_words(&node.duty))),
+    }
+}
+
+fn duty_words(duty: &Duty) -> Option<String> {
+    match duty {
+        Duty::Open => None,
+        Duty::Cordoned { why, .. } => Some(format!("It takes no new bookings: {why}.")),
+        Duty::Draining { why, .. } => Some(format!("It runs empty and takes no new bookings: {why}.")),
     }
 }
 

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant as Monotonic};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
-use super::{Fleet, contact};
+use super::{Fleet, brake, contact};
 use crate::app::error::Answer;
+use crate::domain::event::Cause;
+use crate::domain::fleet::duty::{BRAKE_WITHIN, brakes};
 use crate::domain::fleet::node::NodeContact;
 use crate::store::Subscription;
 use crate::store::read::{Order, Read};
@@ -55,7 +57,11 @@ async fn look(fleet: Fleet) {
         {
             tracing::warn!(%error, "contacts were not written");
         }
-        for silent in fleet.mill.hub.newly_lost(Monotonic::now()) {
+        let lost = fleet.mill.hub.newly_lost(Monotonic::now());
+        if let Err(error) = hold_back(&fleet, lost.len()).await {
+            tracing::error!(%error, "the brake against mass loss could not be set");
+        }
+        for silent in lost {
             tracing::warn!(node = %silent.node, "a node is lost: nothing was heard for too long");
             if let Err(error) = contact::lose(&fleet, silent).await {
                 tracing::error!(%error, node = %silent.node, "a lost node could not be written down");
@@ -63,4 +69,20 @@ async fn look(fleet: Fleet) {
             }
         }
     }
+}
+
+/// Sets the brake before the losses have consequences, and takes it off once the nodes are back.
+async fn hold_back(fleet: &Fleet, newly: usize) -> Answer<()> {
+    let window = Duration::from_millis(BRAKE_WITHIN.as_millis().unsigned_abs());
+    let (lost, nodes) = fleet.mill.hub.note_losses(newly, Monotonic::now(), window);
+    if newly > 0 && brakes(lost, nodes) {
+        tracing::error!(lost, nodes, "so many nodes were lost at once that nothing is concluded from it");
+        return brake::pull(&fleet.mill, lost, nodes).await;
+    }
+    let (missing, known) = fleet.mill.hub.missing();
+    if !brakes(missing, known) && brake::engaged(&fleet.mill.store.read()?)?.is_some() {
+        tracing::info!("enough nodes are back: the brake is off");
+        brake::lift(&fleet.mill, Cause::Mill).await?;
+    }
+    Ok(())
 }

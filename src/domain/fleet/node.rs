@@ -1,6 +1,7 @@
 //! Nodes, units, pools, join tokens. A node's own word about its hardware is a claim; the admitted profile is what counts.
 use serde::{Deserialize, Serialize};
 
+use super::duty::Duty;
 use crate::base::hardware::{ObservedNode, UnitShape};
 use crate::base::ids::{NodeId, PoolId, TeamId, UnitId};
 use crate::base::secret::SecretHash;
@@ -59,6 +60,9 @@ pub struct Node {
     #[serde(default)]
     pub certificate_next: Option<IssuedCertificate>,
     pub state: NodeState,
+    /// Whether it takes new leases, by an admin's word.
+    #[serde(default)]
+    pub duty: Duty,
     /// What the agent last said.
     pub observed: ObservedNode,
     /// Counts its connections; older ones are fenced.
@@ -100,7 +104,12 @@ impl Node {
 
     /// May be given new leases.
     pub const fn is_open(&self) -> bool {
-        matches!(self.state, NodeState::Admitted { .. })
+        matches!(self.state, NodeState::Admitted { .. }) && self.duty.is_open()
+    }
+
+    /// Gone for good: revoked or retired.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.state, NodeState::Revoked { .. } | NodeState::Retired { .. })
     }
 }
 
@@ -119,6 +128,11 @@ pub enum NodeState {
     },
     Revoked {
         at: Instant,
+    },
+    /// Taken out in peace, when nothing was left on it.
+    Retired {
+        at: Instant,
+        why: String,
     },
 }
 

@@ -19,6 +19,16 @@ pub enum FleetRefusal {
     Overtaken,
     /// Pending or closed nodes can be admitted, others not.
     NotWaiting,
+    /// A reason is missing, or longer than a line.
+    NoReason,
+    /// The node is revoked or retired.
+    Gone,
+    /// There are leases on it still, the last of which ends then.
+    StillBooked { leases: usize },
+    /// A maintenance that lies in the past, has no length, or is too long.
+    BadMaintenance { why: &'static str },
+    /// The maintenance is over or was cancelled.
+    MaintenanceOver,
 }
 
 impl Reason for FleetRefusal {
@@ -32,6 +42,11 @@ impl Reason for FleetRefusal {
             Self::UnknownCertificate => "unknown_certificate",
             Self::Overtaken => "overtaken",
             Self::NotWaiting => "node_not_waiting",
+            Self::NoReason => "reason_missing",
+            Self::Gone => "node_gone",
+            Self::StillBooked { .. } => "node_still_booked",
+            Self::BadMaintenance { .. } => "bad_maintenance",
+            Self::MaintenanceOver => "maintenance_over",
         }
     }
 
@@ -39,8 +54,21 @@ impl Reason for FleetRefusal {
         match self {
             Self::TokenSpent | Self::UnknownCertificate => Kind::SignedOut,
             Self::Revoked => Kind::Denied,
-            Self::BadRequest | Self::Protocol { .. } => Kind::Invalid,
-            Self::WrongReality { .. } | Self::Overtaken | Self::NotWaiting => Kind::Conflict,
+            Self::BadRequest | Self::Protocol { .. } | Self::NoReason | Self::BadMaintenance { .. } => Kind::Invalid,
+            Self::WrongReality { .. }
+            | Self::Overtaken
+            | Self::NotWaiting
+            | Self::Gone
+            | Self::StillBooked { .. }
+            | Self::MaintenanceOver => Kind::Conflict,
+        }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::NoReason => Some("why"),
+            Self::BadMaintenance { .. } => Some("until"),
+            _ => None,
         }
     }
 
@@ -89,6 +117,31 @@ impl Reason for FleetRefusal {
             Self::NotWaiting => Sentence::new(
                 "There is nothing to admit.",
                 "The node is admitted already, or was revoked.",
+                "Look at the node's page.",
+            ),
+            Self::NoReason => Sentence::new(
+                "Nothing was changed.",
+                "A reason is missing: those whose work it touches read it, and so does the audit.",
+                "Say why in 3 to 200 characters.",
+            ),
+            Self::Gone => Sentence::new(
+                "Nothing was changed.",
+                "This node was revoked or retired.",
+                "A machine comes back by joining with a new token.",
+            ),
+            Self::StillBooked { leases } => Sentence::new(
+                "The node was not retired.",
+                format!("There is still something on it: {leases} of its leases are not over."),
+                "Drain it first, and retire it when it is empty. Revoking it does not wait.",
+            ),
+            Self::BadMaintenance { why } => Sentence::new(
+                "No maintenance was announced.",
+                *why,
+                "Choose a start and an end that lie ahead, 31 days apart at most.",
+            ),
+            Self::MaintenanceOver => Sentence::new(
+                "Nothing was changed.",
+                "This maintenance is over, or was cancelled already.",
                 "Look at the node's page.",
             ),
         }

@@ -5,6 +5,7 @@ mod admin;
 mod body;
 mod bookings;
 mod caller;
+mod care;
 mod fleet;
 mod log;
 mod money;
@@ -30,6 +31,13 @@ pub fn routes() -> Vec<Route> {
         people::teams,
         fleet::nodes,
         fleet::gpus,
+        care::duty,
+        care::announce,
+        care::cancel,
+        care::rename,
+        care::move_to,
+        care::retire,
+        care::pools,
         bookings::list,
         bookings::show,
         bookings::quote,

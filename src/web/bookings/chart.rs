@@ -266,7 +266,13 @@ fn bar(unit: &CalendarUnit, busy: &CalendarBusy, axis: &Axis, view: &CalendarVie
     Bar {
         x: percent(from),
         width: percent((to - from).max(0.15)),
-        class: if busy.mine { "mine" } else { "others" },
+        class: if busy.maintenance {
+            "out"
+        } else if busy.mine {
+            "mine"
+        } else {
+            "others"
+        },
         label: busy.label.clone(),
         title,
         href: busy.booking.map(|id| format!("/bookings/{id}")),
@@ -324,6 +330,7 @@ mod tests {
             label: if mine { "llama" } else { "Speech" }.to_owned(),
             mine,
             booking: None,
+            maintenance: false,
         });
         let id = UnitId::from_u128(index.into());
         CalendarUnit { id, index, model: "H200".into(), out_of_service: None, busy: busy.collect() }

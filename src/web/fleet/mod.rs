@@ -1,4 +1,5 @@
 //! Pages of the fleet: nodes, one node, and the certificate that people trust.
+pub mod care;
 pub mod nodes;
 
 use rocket::http::{ContentType, Header};
@@ -12,7 +13,21 @@ use crate::web::error::PageError;
 use crate::web::guard::Visit;
 
 pub fn routes() -> Vec<Route> {
-    routes![nodes::list, nodes::page, nodes::admit, nodes::revoke, root]
+    routes![
+        nodes::list,
+        nodes::page,
+        nodes::admit,
+        nodes::revoke,
+        care::page,
+        care::set_duty,
+        care::rename,
+        care::retire,
+        care::announce,
+        care::cancel,
+        care::make_pool,
+        care::release,
+        root
+    ]
 }
 
 /// The mill's root certificate, to be trusted by browsers and nodes. Open to anybody: it holds no secret.

@@ -5,7 +5,7 @@ use rocket::response::Redirect;
 use rocket::{State, get, post};
 
 use crate::app::error::{Answer, AppError};
-use crate::app::fleet::{manage, show};
+use crate::app::fleet::{brake, manage, show};
 use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
 use crate::base::window::Instant;
@@ -26,6 +26,8 @@ pub struct NodesPage {
     beneath: String,
     rows: Vec<Row>,
     admin: bool,
+    /// Said while the brake against mass loss is on.
+    brake: Option<String>,
 }
 
 pub struct Row {
@@ -56,6 +58,9 @@ pub struct NodePage {
     abilities: Vec<Ability>,
     may_admit: Option<&'static str>,
     may_revoke: bool,
+    /// Whether the reader looks after nodes.
+    may_care: bool,
+    maintenance: Vec<(String, String)>,
 }
 
 pub struct GpuRow {
@@ -80,6 +85,7 @@ pub struct Ability {
 /// The state in a word and a colour: what is admitted and away needs somebody.
 fn state(node: &NodeView) -> (String, &'static str) {
     match (node.state.as_str(), node.connected) {
+        ("admitted", true) if node.duty != "open" => (node.duty.clone(), "wheat"),
         ("admitted", true) if node.state_note.is_some() => ("needs you".to_owned(), "rust"),
         ("admitted", true) => ("connected".to_owned(), "moss"),
         ("admitted", false) => ("away".to_owned(), "rust"),
@@ -121,7 +127,7 @@ pub fn list(who: SignedIn, mill: &State<Mill>) -> Result<Html<NodesPage>, PageEr
     let Frame { page, now, .. } = site::frame(mill, &who, Place::Nodes, "Nodes")?;
     let nodes = show::nodes(mill, &who.who.actor, now)?;
     let there = nodes.iter().filter(|node| node.connected && node.state == "admitted").count();
-    let gpus: Vec<&GpuView> = nodes.iter().filter(|node| node.state != "revoked").flat_map(|node| &node.gpus).collect();
+    let gpus: Vec<&GpuView> = nodes.iter().filter(|node| !show::is_gone(node)).flat_map(|node| &node.gpus).collect();
     let rows = nodes.iter().map(|node| {
         let (state, tone) = state(node);
         Row {
@@ -151,6 +157,14 @@ pub fn list(who: SignedIn, mill: &State<Mill>) -> Result<Html<NodesPage>, PageEr
             free => format!("{free} of {} are free now.", format::count(gpus.len(), "GPU")),
         },
         rows: rows.collect(),
+        brake: brake::engaged(&mill.store.read()?)?.map(|brake| {
+            format!(
+                "{} of {} nodes were lost within five minutes, {}.",
+                brake.lost,
+                brake.nodes,
+                format::relative(brake.since, now)
+            )
+        }),
         admin: who.who.actor.admin,
     }))
 }
@@ -161,13 +175,15 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
     let admin = who.who.actor.admin;
     let (state, tone) = state(&node);
     let headline = match (node.state.as_str(), node.connected) {
+        ("admitted", _) if node.duty == "draining" => format!("{} runs empty", node.name),
+        ("admitted", _) if node.duty == "cordoned" => format!("{} takes no new bookings", node.name),
         ("admitted", true) => {
             format!("{} of {} free on {}", free(&node.gpus), format::count(node.gpus.len(), "GPU"), node.name)
         }
         ("admitted", false) => format!("{} is away", node.name),
         ("pending", _) => format!("{} waits to be admitted", node.name),
         ("closed", _) => format!("{} takes no new bookings", node.name),
-        _ => format!("{} is revoked", node.name),
+        (gone, _) => format!("{} is {gone}", node.name),
     };
     Ok(NodePage {
         page,
@@ -184,7 +200,18 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
             "closed" if admin => Some("Accept what it reports"),
             _ => None,
         },
-        may_revoke: admin && node.state != "revoked",
+        may_revoke: admin && !show::is_gone(&node),
+        may_care: admin && !show::is_gone(&node),
+        maintenance: node
+            .maintenance
+            .iter()
+            .map(|one| {
+                (
+                    format!("{} to {}", zone.moment(one.start.0, now), zone.end(one.start.0, one.end.0, now)),
+                    one.why.clone(),
+                )
+            })
+            .collect(),
         name: node.name,
     })
 }
@@ -274,7 +301,7 @@ fn abilities(node: &NodeView) -> Vec<Ability> {
     ]
 }
 
-fn id(text: &str) -> Result<NodeId, Common> {
+pub(super) fn id(text: &str) -> Result<NodeId, Common> {
     text.parse().map_err(|_| Common::NotFound { what: "node" })
 }
 

@@ -167,6 +167,9 @@ pub struct CalendarBusy {
     pub mine: bool,
     /// Only where the reader may open it.
     pub booking: Option<BookingId>,
+    /// Nobody's booking: the node is out of the calendar then.
+    #[serde(default)]
+    pub maintenance: bool,
 }
 
 /// A one-use ticket for a terminal's WebSocket, good for 30 seconds.

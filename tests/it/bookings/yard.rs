@@ -19,6 +19,7 @@ use gristmill::base::ids::*;
 use gristmill::base::secret::SecretHash;
 use gristmill::base::window::{Instant, Span};
 use gristmill::domain::event::Cause;
+use gristmill::domain::fleet::duty::Duty;
 use gristmill::domain::fleet::node::*;
 use gristmill::domain::money::account::Balance;
 use gristmill::domain::people::installation::{Installation, Mode, Reality};
@@ -151,6 +152,7 @@ impl Yard {
                 certificate_expires: now,
                 certificate_next: None,
                 state: NodeState::Admitted { since: now },
+                duty: Duty::Open,
                 observed,
                 epoch: 1,
                 generation: 1,

@@ -37,6 +37,7 @@ pub async fn node(mill: &Mill, pool: PoolId, name: &str, admitted: bool) -> Node
         certificate_expires: now.plus(Span::from_days(1)),
         certificate_next: None,
         state: if admitted { NodeState::Admitted { since: now } } else { NodeState::Pending },
+        duty: gristmill::domain::fleet::duty::Duty::Open,
         observed: ObservedNode {
             hostname: name.into(),
             cpus: 32,

@@ -33,6 +33,7 @@ fn node(state: NodeState, observed: ObservedNode) -> Node {
         certificate_expires: at(1000),
         certificate_next: None,
         state,
+        duty: super::super::duty::Duty::Open,
         observed,
         epoch: 1,
         generation: 0,
