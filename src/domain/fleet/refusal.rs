@@ -119,6 +119,19 @@ impl Reason for FleetRefusal {
                 "The node is admitted already, or was revoked.",
                 "Look at the node's page.",
             ),
+            Self::NoReason
+            | Self::Gone
+            | Self::StillBooked { .. }
+            | Self::BadMaintenance { .. }
+            | Self::MaintenanceOver => self.care(),
+        }
+    }
+}
+
+impl FleetRefusal {
+    /// What is said when a node is looked after.
+    fn care(&self) -> Sentence {
+        match self {
             Self::NoReason => Sentence::new(
                 "Nothing was changed.",
                 "A reason is missing: those whose work it touches read it, and so does the audit.",
@@ -139,7 +152,7 @@ impl Reason for FleetRefusal {
                 *why,
                 "Choose a start and an end that lie ahead, 31 days apart at most.",
             ),
-            Self::MaintenanceOver => Sentence::new(
+            _ => Sentence::new(
                 "Nothing was changed.",
                 "This maintenance is over, or was cancelled already.",
                 "Look at the node's page.",

@@ -164,26 +164,33 @@ fn window(posted: &Posted, zone: &Zone) -> Result<Window, FleetRefusal> {
     Window::new(start, end).map_err(|_| FleetRefusal::BadMaintenance { why: "It would end before it starts." })
 }
 
-#[post("/nodes/<given>/maintenance", data = "<posted>")]
-pub async fn announce(
+/// What it would touch, with the form as it was typed.
+#[post("/nodes/<given>/maintenance/preview", data = "<posted>")]
+pub async fn foresee(
     who: Admin,
     mill: &State<Mill>,
     given: &str,
     posted: Posted,
-) -> Result<Result<Html<CarePage>, Redirect>, Again<CarePage>> {
+) -> Result<Html<CarePage>, Again<CarePage>> {
     let id = id(given)?;
-    let zone = site::zone(mill)?;
-    let window = match window(&posted, &zone) {
-        Ok(window) => window,
-        Err(why) => return Err(again(mill, &who, id, &posted, &why.into())),
-    };
-    if posted.text("action") == "preview" {
-        let (waiting, running) = maintenance::touched(&mill.store.read()?, id, window)?;
-        let said = preview(waiting, running);
-        return draw(mill, &who, id, posted.typed(), Some(said)).map(|page| Ok(Html(page))).map_err(Again::Page);
+    match window(&posted, &site::zone(mill)?) {
+        Ok(window) => {
+            let (waiting, running) = maintenance::touched(&mill.store.read()?, id, window)?;
+            let said = preview(waiting, running);
+            draw(mill, &who, id, posted.typed(), Some(said)).map(Html).map_err(Again::Page)
+        }
+        Err(why) => Err(again(mill, &who, id, &posted, &why.into())),
     }
-    let done = maintenance::announce(mill, &who.0.who.actor, id, window, posted.text("why")).await.map(|_| ());
-    outcome(mill, &who, id, &posted, done).map(Err)
+}
+
+#[post("/nodes/<given>/maintenance", data = "<posted>")]
+pub async fn announce(who: Admin, mill: &State<Mill>, given: &str, posted: Posted) -> Changed {
+    let id = id(given)?;
+    let done = match window(&posted, &site::zone(mill)?) {
+        Ok(window) => maintenance::announce(mill, &who.0.who.actor, id, window, posted.text("why")).await.map(|_| ()),
+        Err(why) => Err(why.into()),
+    };
+    outcome(mill, &who, id, &posted, done)
 }
 
 fn preview(waiting: usize, running: usize) -> String {

@@ -23,6 +23,7 @@ pub fn routes() -> Vec<Route> {
         care::rename,
         care::retire,
         care::announce,
+        care::foresee,
         care::cancel,
         care::make_pool,
         care::release,

@@ -51,7 +51,11 @@ async fn maintenance_leaves_the_calendar_and_what_is_in_the_way_moves_to_equal_h
     announce(&yard, from, hours(11, 13)).await;
     let moved = yard.show(booking.id);
     assert_ne!(moved.leases[0].node, from);
-    assert_eq!((moved.start, moved.end, moved.leases[0].attempt), (booking.start, booking.end, 2), "the promise stands");
+    assert_eq!(
+        (moved.start, moved.end, moved.leases[0].attempt),
+        (booking.start, booking.end, 2),
+        "the promise stands"
+    );
     assert!(told(&yard)[0].contains("moves to another node"), "{:?}", told(&yard));
     // The other node is now full at that time, and the node in maintenance is no way out.
     let refused = yard.book(&yard.bo, at(1, 10, 2)).await.unwrap_err();

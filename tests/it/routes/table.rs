@@ -171,7 +171,14 @@ const FLEET: &[Row] = &[
         Post,
         "/nodes/<given>/maintenance",
         "/nodes/{node}/maintenance",
-        "from=2030-01-01T09:00&until=2030-01-01T10:00&why=fans&action=preview",
+        "from=2030-01-01T09:00&until=2030-01-01T10:00&why=fans",
+        ADMINS,
+    ),
+    row(
+        Post,
+        "/nodes/<given>/maintenance/preview",
+        "/nodes/{node}/maintenance/preview",
+        "from=2030-01-01T09:00&until=2030-01-01T10:00&why=fans",
         ADMINS,
     ),
     row(
