@@ -8,11 +8,11 @@ use rocket::response::Responder;
 use rocket::response::stream::{ByteStream, Event, EventStream};
 use rocket::{Shutdown, State, get};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, DuplexStream};
 
 use super::show::id;
 use crate::app::bookings::show;
 use crate::app::error::Answer;
+use crate::app::fleet::reading::{Ended, Piece, Reading};
 use crate::app::fleet::streams::StreamProblem;
 use crate::app::mill::Mill;
 use crate::base::ids::BookingId;
@@ -20,9 +20,6 @@ use crate::domain::notice::Common;
 use crate::web::error::PageError;
 use crate::web::guard::{self, SignedIn};
 use crate::wire::api::bookings::BookingView;
-use crate::wire::frame::{Decoder, Frame};
-use crate::wire::lease::ExitKind;
-use crate::wire::node::StreamKind;
 
 /// Most bytes of output inside the page itself; the rest is followed or downloaded.
 const ON_PAGE: usize = 256 * 1024;
@@ -42,54 +39,17 @@ pub struct Written {
     pub said: String,
 }
 
-/// The lease's log, cut into what was written, as it arrives.
-struct Reading {
-    stream: DuplexStream,
-    decoder: Decoder,
+async fn open(mill: &Mill, booking: &BookingView, from: u64, follow: bool) -> Result<Reading, StreamProblem> {
+    // The newest attempt: an earlier one that failed wrote nothing that is still to be read.
+    let lease = booking.leases.last().ok_or(StreamProblem::NodeAway)?;
+    Reading::open(mill, lease.node, lease.id, from, follow).await
 }
 
-/// One step of reading.
-enum Piece {
-    Bytes { offset: u64, bytes: Vec<u8> },
-    End(String),
-}
-
-impl Reading {
-    async fn open(mill: &Mill, booking: &BookingView, from: u64, follow: bool) -> Result<Self, StreamProblem> {
-        // The newest attempt: an earlier one that failed wrote nothing that is still to be read.
-        let lease = booking.leases.last().ok_or(StreamProblem::NodeAway)?;
-        let stream = mill.hub.open_stream(lease.node, lease.id, StreamKind::Log { from, follow }).await?;
-        Ok(Self { stream, decoder: Decoder::default() })
-    }
-
-    /// May be dropped while it waits and called again: nothing is lost.
-    async fn next(&mut self) -> Piece {
-        let mut bytes = [0; 16 * 1024];
-        loop {
-            match self.decoder.next_frame() {
-                Ok(Some(Frame::Log { offset, bytes })) => return Piece::Bytes { offset, bytes },
-                Ok(Some(Frame::LogEnd(exit))) => return Piece::End(said(&exit)),
-                Ok(Some(Frame::Done)) => return Piece::End(String::new()),
-                Ok(Some(Frame::Refused { why })) => return Piece::End(why),
-                Ok(Some(_)) => continue,
-                Ok(None) => {}
-                Err(bad) => return Piece::End(format!("The node sent something that is no log: {bad}.")),
-            }
-            match self.stream.read(&mut bytes).await {
-                Ok(0) | Err(_) => return Piece::End("The connection to the node ended; reload to go on.".to_owned()),
-                Ok(count) => self.decoder.feed(&bytes[..count]),
-            }
-        }
-    }
-}
-
-fn said(exit: &ExitKind) -> String {
-    match exit {
-        ExitKind::Code(0) => "It has ended well.".to_owned(),
-        ExitKind::Code(code) => format!("It has ended with exit code {code}."),
-        ExitKind::Signal(signal) => format!("It was ended by signal {signal}."),
-        ExitKind::Failed(why) => format!("It did not run: {why}"),
-        ExitKind::None => "It has ended.".to_owned(),
+/// What is said of a log at its end.
+fn said(ended: &Ended) -> String {
+    match ended {
+        Ended::SoFar => String::new(),
+        exit @ Ended::Exit(_) => exit.to_string(),
     }
 }
 
@@ -107,11 +67,12 @@ pub async fn written(mill: &Mill, _who: &SignedIn, booking: &BookingView) -> Ans
         Written { text: String::new(), reached: 0, follow: super::words::live(booking), said: String::new() };
     let mut raw = Vec::new();
     let collect = async {
-        let mut reading = Reading::open(mill, booking, 0, false).await.map_err(|problem| problem.to_string())?;
+        let mut reading = open(mill, booking, 0, false).await.map_err(|problem| problem.to_string())?;
         while raw.len() < ON_PAGE {
             match reading.next().await {
                 Piece::Bytes { bytes, .. } => raw.extend(bytes),
-                Piece::End(said) => return Ok(said),
+                Piece::End(ended) => return Ok(said(&ended)),
+                Piece::Broken(why) => return Err(why),
             }
         }
         Ok("The beginning is shown; download it for the whole.".to_owned())
@@ -200,7 +161,7 @@ fn permitted(mill: &Mill, who: &SignedIn, id: BookingId) -> Answer<BookingView> 
 
 fn events(mill: Mill, who: SignedIn, booking: BookingView, from: u64, mut end: Shutdown) -> EventStream![Event] {
     EventStream! {
-        let mut reading = match Reading::open(&mill, &booking, from, true).await {
+        let mut reading = match open(&mill, &booking, from, true).await {
             Ok(reading) => reading,
             // The browser asks again after its pause, naming where it was.
             Err(problem) => {
@@ -235,8 +196,12 @@ fn events(mill: Mill, who: SignedIn, booking: BookingView, from: u64, mut end: S
                     let at = (reached - kept.len() as u64).to_string();
                     yield Event::json(&json!({ "text": text })).event("log").id(at);
                 }
-                Piece::End(said) => {
-                    yield Event::json(&json!({ "said": said })).event("end");
+                Piece::End(ended) => {
+                    yield Event::json(&json!({ "said": said(&ended) })).event("end");
+                    break;
+                }
+                Piece::Broken(why) => {
+                    yield Event::json(&json!({ "said": why })).event("end");
                     break;
                 }
             }
@@ -260,7 +225,7 @@ pub async fn download(
 ) -> Result<Download<ByteStream![Vec<u8>]>, Result<(Status, String), PageError>> {
     let id = id(given).map_err(|error| Err(error.into()))?;
     let booking = permitted(mill, &who, id).map_err(|error| Err(error.into()))?;
-    let mut reading = Reading::open(mill, &booking, 0, false)
+    let mut reading = open(mill, &booking, 0, false)
         .await
         .map_err(|problem| Ok((Status::ServiceUnavailable, problem.to_string())))?;
     let body = ByteStream! {
