@@ -50,5 +50,16 @@ impl From<Reject> for AppError {
     }
 }
 
+/// An error with everything beneath it, for the log.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
+}
+
 /// What every intent answers.
 pub type Answer<T> = Result<T, AppError>;

@@ -7,7 +7,7 @@ use rocket::response::{self, Redirect, Responder};
 use rocket::serde::json::Json;
 
 use super::page::{Html, Page};
-use crate::app::error::AppError;
+use crate::app::error::{AppError, with_causes};
 use crate::app::ids;
 use crate::domain::notice::{Kind, Refusal, Sentence};
 use crate::store::StoreError;
@@ -68,7 +68,7 @@ pub fn explain(error: &AppError) -> (Status, Problem) {
         }
         other => {
             let number = format!("{:08x}", ids::fresh() as u32);
-            tracing::error!(number, error = %chain(other), "a request failed");
+            tracing::error!(number, error = %with_causes(other), "a request failed");
             let said = Sentence::new(
                 "Something went wrong in the mill itself.",
                 "The cause is in the server's log.",
@@ -77,17 +77,6 @@ pub fn explain(error: &AppError) -> (Status, Problem) {
             (Status::InternalServerError, from_sentence("broken", said))
         }
     }
-}
-
-/// An error with everything beneath it, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
-        cause = deeper.source();
-    }
-    text
 }
 
 fn problem(refusal: &Refusal) -> Problem {

@@ -218,7 +218,7 @@ fn failed(error: &AppError) -> Over {
     match error {
         AppError::Refused(refusal) => Over::Goodbye(refusal.to_string()),
         other => {
-            tracing::error!(error = %crate::app::fleet::explain(other), "a node's connection fails");
+            tracing::error!(error = %crate::app::error::with_causes(other), "a node's connection fails");
             Over::Goodbye("the mill could not answer; connect again".to_owned())
         }
     }

@@ -32,14 +32,3 @@ pub struct Fleet {
     /// What bookings make of nodes.
     pub orders: Arc<dyn orders::Orders>,
 }
-
-/// An error with its causes, for the log.
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
