@@ -20,7 +20,8 @@ pub struct ServeSettings {
     /// Where people reach this server, such as https://mill.lab; links in mails and invitations use it
     #[arg(long, env = "GRISTMILL_PUBLIC_URL")]
     pub public_url: Option<String>,
-    /// Certificate chain (PEM) for the front door; without it the mill's own CA signs one off loopback
+    /// Certificate chain (PEM) for the front door; without it the mill's own CA signs one off loopback. The files are
+    /// read again when they change, and at once on SIGHUP; open connections go on
     #[arg(long, env = "GRISTMILL_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// Private key (PEM) of --tls-cert

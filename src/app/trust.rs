@@ -2,6 +2,7 @@
 //! gateway, client certificates for nodes. It exists so that nodes and browsers can be sure of the mill, and the mill of
 //! its nodes, without buying anything. It refuses to take anything but a public key from whoever asks for a certificate,
 //! and to let its own private key touch a disk unsealed.
+pub mod door;
 pub mod files;
 pub mod seal;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Starts each role and wires the floors together: the only place that names them all. It refuses rules.
 pub mod agent;
 pub mod clients;
+pub mod door;
 pub mod local_node;
 pub mod logs;
 pub mod restore;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::door;
 use crate::agent::gpu::Source;
 use crate::app::bookings::orders::FromBookings;
 use crate::app::bookings::upkeep;
@@ -14,9 +15,8 @@ use crate::app::fleet::hub::Hub;
 use crate::app::fleet::{Fleet, authority, maintenance, watch as fleet_watch};
 use crate::app::mill::Mill;
 use crate::app::people::setup as people_setup;
-use crate::app::trust::files::PemError;
+use crate::app::trust::door::DoorError;
 use crate::app::trust::seal::{Seal, SealError};
-use crate::app::trust::{self, Root};
 use crate::app::upkeep::{night, start};
 use crate::app::{ids, outbox};
 use crate::base::secret::Secret;
@@ -36,7 +36,7 @@ pub enum ServeError {
     #[error(transparent)]
     Edge(#[from] edge::EdgeError),
     #[error(transparent)]
-    Certificate(#[from] PemError),
+    Certificate(#[from] DoorError),
     #[error("{0}")]
     App(#[from] AppError),
     #[error("the console did not start: {0}")]
@@ -66,14 +66,14 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     // The console first, on loopback: the door needs to know where it leads.
     let secret = Secret::from_bytes(&ids::random_256());
     let limits = Limits::default();
-    let door_tls = tls(&settings, &root)?;
+    let door_tls = door::open(&settings, &root)?;
     let console_port = free_port()?;
     let upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, console_port));
     let door = edge::bind(EdgeSettings {
         listen: settings.listen,
         upstream,
         secret: secret.clone(),
-        tls: door_tls,
+        tls: door_tls.as_ref().map(|tls| Arc::clone(&tls.config)),
         hosts: settings.public_url.iter().cloned().collect(),
         limits,
     })
@@ -97,8 +97,10 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let console_stop = console.shutdown();
     let console = tokio::spawn(console.launch());
     let door = tokio::spawn(door.run(until(stopping.clone())));
+    let own_root = door_tls.as_ref().filter(|tls| tls.own).map(|_| fleet.root.fingerprint());
+    let certificates = door_tls.map(|tls| tokio::spawn(tls.keep()));
 
-    announce(&mill, &url, read_only).await?;
+    announce(&mill, &url, read_only, own_root.as_deref()).await?;
     let local = (!settings.no_local_node)
         .then(|| tokio::spawn(super::local_node::keep(mill.clone(), gateway.address, fleet.root.fingerprint())));
 
@@ -110,8 +112,8 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     upkeep.abort();
     nights.abort();
     clearing.abort();
-    if let Some(local) = local {
-        local.abort();
+    for task in local.into_iter().chain(certificates) {
+        task.abort();
     }
     let _ = door.await;
     console_stop.notify();
@@ -134,23 +136,9 @@ fn free_port() -> Result<u16, ServeError> {
     Ok(probe.local_addr()?.port())
 }
 
-fn tls(settings: &ServeSettings, root: &Root) -> Result<Option<Arc<rustls::ServerConfig>>, ServeError> {
-    let certified = match (&settings.tls_cert, &settings.tls_key) {
-        (Some(certificate), Some(key)) => trust::files::load(certificate, key)?,
-        _ if settings.tls() => {
-            let failed = |e: trust::TrustError| ServeError::Tls(e.to_string());
-            let names = settings.certificate_names();
-            let issued = root.server_certificate(&names, ids::fresh(), crate::clock::now()).map_err(failed)?;
-            trust::server_key(&issued)?
-        }
-        _ => return Ok(None),
-    };
-    let current = edge::tls::CurrentCertificate::new(certified);
-    edge::tls::server_config(current).map(Some).map_err(|e| ServeError::Tls(e.to_string()))
-}
-
-/// Says on standard output where to go next: the one-time setup link, or the address.
-async fn announce(mill: &Mill, url: &str, read_only: bool) -> Result<(), ServeError> {
+/// Says on standard output where to go next: the one-time setup link, or the address; and by which authority its own
+/// certificate is known.
+async fn announce(mill: &Mill, url: &str, read_only: bool, own_root: Option<&str>) -> Result<(), ServeError> {
     if read_only {
         eprintln!(
             "\nThe books do not hold: the mill takes no changes, and its pages can be read. The log names what was found."
@@ -162,6 +150,12 @@ async fn announce(mill: &Mill, url: &str, read_only: bool) -> Result<(), ServeEr
             secret.expose()
         ),
         None => println!("\nGristmill is running at {url}\n"),
+    }
+    if let Some(fingerprint) = own_root {
+        println!(
+            "Its certificate is signed by the mill's own authority, which browsers learn to trust from {url}/ca.pem\n\
+             SHA-256 {fingerprint}\n"
+        );
     }
     Ok(())
 }

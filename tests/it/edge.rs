@@ -1,5 +1,7 @@
 //! The front door against a console of a few lines: what it forwards, strips, refuses, and whom it keeps waiting for how
 //! long. The long limits below are guards against a hang, never measurements.
+mod renewal;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

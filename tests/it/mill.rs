@@ -50,6 +50,8 @@ pub struct Mill {
     pub url: String,
     listen: String,
     gateway: String,
+    /// Further arguments of `gristmill serve`.
+    pub serving: Vec<String>,
     server: Option<Child>,
 }
 
@@ -71,7 +73,7 @@ impl Mill {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         let (listen, gateway) = (free_address(), free_address());
-        Self { url: format!("http://{listen}"), dir, listen, gateway, server: None }
+        Self { url: format!("http://{listen}"), dir, listen, gateway, serving: Vec::new(), server: None }
     }
 
     /// Off loopback, where the front door speaks TLS with a certificate of the mill's own authority.
@@ -104,6 +106,7 @@ impl Mill {
             .program("admin")
             .args(["serve", "--data", self.data().to_str().unwrap()])
             .args(["--listen", &self.listen, "--gateway", &self.gateway, "--disk-floor-mib", "1"])
+            .args(&self.serving)
             .stdin(Stdio::null())
             .stdout(append(&said))
             .stderr(append(&log))
@@ -127,6 +130,11 @@ impl Mill {
     /// Stops the server as an operator would; agent and workloads go on.
     pub fn stop(&mut self) {
         self.end(Signal::TERM);
+    }
+
+    /// Sends the server a signal that it outlives.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(pid(self.server.as_ref().unwrap().id()), signal).unwrap();
     }
 
     /// Kills the server without a word.

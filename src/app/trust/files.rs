@@ -31,10 +31,29 @@ pub enum PemError {
     Unusable { certificate: String, key: String, source: rustls::Error },
 }
 
+/// Two files as they were read, not yet looked into.
+pub struct Pair {
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+    names: [String; 2],
+}
+
 /// Reads a certificate (with its chain) and its private key.
+pub fn read_pair(certificate: &Path, key: &Path) -> Result<Pair, PemError> {
+    let names = [certificate.display().to_string(), key.display().to_string()];
+    Ok(Pair { certificate: read(certificate)?, key: read(key)?, names })
+}
+
+impl Pair {
+    /// Ready for a TLS server, where the two belong together.
+    pub fn certified(&self) -> Result<CertifiedKey, PemError> {
+        certified_key(&self.certificate, &self.key, &self.names[0], &self.names[1])
+    }
+}
+
+/// Reads a certificate (with its chain) and its private key, and holds them against each other.
 pub fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, PemError> {
-    let (certificate_name, key_name) = (certificate.display().to_string(), key.display().to_string());
-    certified_key(&read(certificate)?, &read(key)?, &certificate_name, &key_name)
+    read_pair(certificate, key)?.certified()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PemError> {
