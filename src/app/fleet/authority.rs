@@ -1,11 +1,13 @@
 //! Where the mill's root lives: its certificate in the open, its key sealed, both in one row that is written once. It
 //! refuses to make a second root: every node and browser that trusts the first would be lost.
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 
 use crate::app::error::{Answer, AppError};
 use crate::app::ids;
 use crate::app::trust::seal::{Seal, Sealed};
-use crate::app::trust::{Issued, Root};
+use crate::app::trust::{self, Issued, Root};
 use crate::base::window::Instant;
 use crate::clock;
 use crate::domain::event::Cause;
@@ -74,6 +76,14 @@ async fn make_root(store: &Store, seal: &Seal, organisation: &str) -> Answer<Roo
 /// The root's certificate for people to download and trust; `None` before the first start made it.
 pub fn root_certificate(view: &impl Read) -> Result<Option<String>, StoreError> {
     Ok(view.get::<RootRow>(&ROOT)?.map(|row| row.certificate_pem))
+}
+
+/// Its fingerprint, by which people know the right one: SHA-256, in hexadecimal.
+pub fn root_fingerprint(view: &impl Read) -> Answer<Option<String>> {
+    let Some(pem) = root_certificate(view)? else { return Ok(None) };
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
+    let certificate = certificate.map_err(|error| AppError::outside("reading the mill's root", error))?;
+    Ok(Some(trust::fingerprint(&certificate)))
 }
 
 /// A key and certificate for the gateway. Agents insist on its one name, whatever address they dial.

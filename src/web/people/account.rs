@@ -4,6 +4,7 @@ use rocket::response::Redirect;
 use rocket::{State, get, post};
 
 use crate::app::error::AppError;
+use crate::app::fleet::authority;
 use crate::app::mill::Mill;
 use crate::app::people::{signin, tokens};
 use crate::base::ids::TokenId;
@@ -30,6 +31,8 @@ pub struct AccountPage {
     tokens: Vec<TokenRow>,
     /// Made just now: shown once.
     made: Option<String>,
+    /// How the command line signs in.
+    login: String,
 }
 
 pub struct SessionRow {
@@ -43,6 +46,14 @@ pub struct TokenRow {
     label: String,
     expires: String,
     revoke: String,
+}
+
+/// The command to sign in with; over TLS it names the authority that this mill may have signed its own address with.
+fn login(mill: &Mill, who: &SignedIn) -> Result<String, PageError> {
+    let (url, email) = (&mill.public_url, &who.who.member.email);
+    let pinned = if who.visit.https { authority::root_fingerprint(&mill.store.read()?)? } else { None };
+    let pinned = pinned.map(|fingerprint| format!(" --ca-fingerprint {fingerprint}")).unwrap_or_default();
+    Ok(format!("gristmill login {url} --email {email} --password-stdin{pinned}"))
 }
 
 fn show(mill: &Mill, who: &SignedIn, form: Typed, made: Option<String>) -> Result<AccountPage, PageError> {
@@ -65,6 +76,7 @@ fn show(mill: &Mill, who: &SignedIn, form: Typed, made: Option<String>) -> Resul
             revoke: format!("/account/tokens/{}/revoke", token.id),
         });
     Ok(AccountPage {
+        login: login(mill, who)?,
         form,
         name: shown.name,
         email: shown.email,

@@ -6,6 +6,7 @@ use rocket::tokio::fs::File;
 use rocket::{Responder, State, get, post};
 
 use crate::app::error::AppError;
+use crate::app::fleet::authority;
 use crate::app::mill::Mill;
 use crate::app::outbox::{self, MailInput};
 use crate::app::upkeep;
@@ -29,6 +30,8 @@ pub struct SettingsPage {
     public_url: String,
     version: &'static str,
     data: String,
+    /// Of the mill's own certificate authority.
+    fingerprint: String,
 }
 
 fn show(mill: &Mill, who: &Admin, form: Option<Typed>) -> Result<SettingsPage, PageError> {
@@ -46,6 +49,7 @@ fn show(mill: &Mill, who: &Admin, form: Option<Typed>) -> Result<SettingsPage, P
         public_url: mill.public_url.clone(),
         version: env!("CARGO_PKG_VERSION"),
         data: mill.data.display().to_string(),
+        fingerprint: authority::root_fingerprint(&mill.store.read()?)?.unwrap_or_default(),
     })
 }
 

@@ -21,11 +21,19 @@ pub struct SignInPage {
     next: String,
     /// Nobody has opened the setup link yet.
     unset: bool,
+    /// Over TLS the certificate may be the mill's own.
+    https: bool,
 }
 
-fn show(mill: &Mill, form: Typed, next: &str) -> Result<SignInPage, PageError> {
+fn show(mill: &Mill, visit: &Visit, form: Typed, next: &str) -> Result<SignInPage, PageError> {
     let unset = setup::installation(&mill.store.read()?)?.is_none();
-    Ok(SignInPage { page: site::porch(mill, "Sign in")?, form, next: local(next).to_owned(), unset })
+    Ok(SignInPage {
+        page: site::porch(mill, "Sign in")?,
+        form,
+        next: local(next).to_owned(),
+        unset,
+        https: visit.https,
+    })
 }
 
 /// A path on this server, or the first page.
@@ -35,8 +43,8 @@ fn local(next: &str) -> &str {
 }
 
 #[get("/sign-in?<next>")]
-pub fn form(_visit: Visit, mill: &State<Mill>, next: Option<&str>) -> Result<Html<SignInPage>, PageError> {
-    show(mill, Typed::default(), next.unwrap_or("/")).map(Html)
+pub fn form(visit: Visit, mill: &State<Mill>, next: Option<&str>) -> Result<Html<SignInPage>, PageError> {
+    show(mill, &visit, Typed::default(), next.unwrap_or("/")).map(Html)
 }
 
 #[post("/sign-in", data = "<posted>")]
@@ -52,7 +60,9 @@ pub async fn submit(
             guard::set_cookie(jar, &visit, &session);
             Ok(Redirect::to(local(posted.text("next")).to_owned()))
         }
-        Err(AppError::Refused(why)) => Err(Again::form(&why, show(mill, posted.refused(&why), posted.text("next")))),
+        Err(AppError::Refused(why)) => {
+            Err(Again::form(&why, show(mill, &visit, posted.refused(&why), posted.text("next"))))
+        }
         Err(other) => Err(other.into()),
     }
 }
