@@ -130,6 +130,9 @@ impl Client {
                 Err(Failure::NotSignedIn { why: "The token has expired or was ended.", url: Some(self.url.clone()) })
             }
             Ok(problem) => Err(Failure::Refused { status: status.as_u16(), problem: Box::new(problem) }),
+            Err(_) if status.is_redirection() && self.url.starts_with("http://") => {
+                Err(self.strange("It speaks https there, and the address says http.".to_owned()))
+            }
             Err(_) => Err(self.strange(format!("It answered {status}."))),
         }
     }

@@ -21,6 +21,8 @@ const INTERRUPTED: u8 = 130;
 const HEARD: Duration = Duration::from_secs(10);
 /// Between two looks at a booking.
 const LOOK: Duration = Duration::from_millis(500);
+/// A finished command is given this long to be known as over.
+const SETTLES: Duration = Duration::from_secs(20);
 /// How often a stream is taken up again before its loss counts.
 const ATTEMPTS: u32 = 20;
 
@@ -146,9 +148,10 @@ impl Job<'_> {
     }
 
     fn say(&mut self, booking: &BookingView) {
-        if booking.explanation != self.said {
-            self.said.clone_from(&booking.explanation);
-            self.out.progress(&format!("{}: {}", booking.state, self.said));
+        let gist = gist(booking);
+        if gist != self.said {
+            self.said = gist;
+            self.out.progress(&format!("{}: {}", booking.state, booking.explanation));
         }
     }
 
@@ -164,7 +167,11 @@ impl Job<'_> {
         }
         let exit = self.follow_to_end().await?;
         match exit {
-            Some(exit) => Ok(exit),
+            Some(exit) => {
+                // Its GPUs are free for what comes next when the mill knows the end as well, which takes it a moment.
+                let _ = tokio::time::timeout(SETTLES, self.over()).await;
+                Ok(exit)
+            }
             None => {
                 let booking = self.over().await?;
                 booking.exit_code.ok_or_else(|| not_run(&booking))
@@ -263,6 +270,16 @@ impl Job<'_> {
 
 fn is_over(booking: &BookingView) -> bool {
     matches!(booking.state.as_str(), "ended" | "cancelled" | "failed")
+}
+
+/// What is said of a booking without its countdown, which alone is no news.
+fn gist(booking: &BookingView) -> String {
+    let counts = |word: &&str| {
+        let bare = word.trim_end_matches(['.', ',']);
+        bare.starts_with(|c: char| c.is_ascii_digit()) || ["d", "h", "min", "s"].contains(&bare)
+    };
+    let words: Vec<&str> = booking.explanation.split_whitespace().filter(|word| !counts(word)).collect();
+    format!("{} {} {}", booking.state, booking.start, words.join(" "))
 }
 
 fn read_chunk(data: &str) -> Option<(u64, Vec<u8>)> {

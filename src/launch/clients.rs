@@ -50,12 +50,10 @@ pub async fn verb(verb: Verb, globals: Globals) -> ExitCode {
 
 pub async fn setup(args: SetupArgs, globals: Globals) -> ExitCode {
     let globals = Globals { json: globals.json || args.json, ..globals };
-    let data = args.data.display().to_string();
     match setup::run(args).await {
         Err(problem) => failed(&problem),
         Ok(made) => {
-            let next = format!("Set up. Start it: gristmill serve --data {data}");
-            answer(&globals, &made, &[next]);
+            answer(&globals, &made.done, &made.lines());
             ExitCode::SUCCESS
         }
     }

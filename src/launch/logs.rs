@@ -1,4 +1,6 @@
 //! Where logs go: to standard error, as text or JSON. It refuses to log secrets, which `Secret`'s debug form ensures.
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// Quiet about the framework, clear about the mill; `GRISTMILL_LOG` overrides it.
@@ -8,5 +10,7 @@ const DEFAULT: &str = "info,rocket=error,hyper=warn,rustls=warn,_=error";
 pub fn start(json: bool) {
     let filter = EnvFilter::try_from_env("GRISTMILL_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let built = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Colours are for eyes; a file would keep their codes.
+    let built = built.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     let _ = if json { built.json().try_init() } else { built.compact().try_init() };
 }

@@ -31,8 +31,10 @@ pub struct SetupArgs {
     /// Stands on every page and document
     #[arg(long)]
     pub organisation: String,
+    /// The first admin signs in with it
     #[arg(long)]
     pub admin_email: String,
+    /// The first admin's name
     #[arg(long)]
     pub admin_name: String,
     /// The first team
@@ -44,9 +46,10 @@ pub struct SetupArgs {
     /// Three letters; one credit is one unit of it
     #[arg(long, default_value = Installation::DEFAULT_CURRENCY)]
     pub currency: String,
-    /// Rules display and where a month begins
+    /// In which times are shown, and in which days and months begin
     #[arg(long, default_value = Installation::DEFAULT_TIME_ZONE)]
     pub time_zone: String,
+    /// Showback prices and reports; in chargeback a balance refuses as well
     #[arg(long, value_enum, default_value = "showback")]
     pub mode: ModeArg,
     /// Credits granted to the first team
@@ -67,14 +70,57 @@ pub fn password_from_stdin() -> std::io::Result<Secret> {
     Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }
 
+/// What was set up, for the one who asked.
+pub struct Made {
+    pub done: SetUp,
+    input: SetupInput,
+    data: PathBuf,
+}
+
+impl Made {
+    /// What there is now, every value with it, and what to do next.
+    pub fn lines(&self) -> Vec<String> {
+        let SetupInput {
+            organisation, admin_email, admin_name, team, currency, time_zone, mode, grant, reality, ..
+        } = &self.input;
+        let mode = match mode {
+            Mode::Showback => "showback: everything is priced, a balance refuses nobody",
+            Mode::Chargeback => "chargeback: teams spend what they were granted or have paid",
+        };
+        let gpus = match reality {
+            Reality::Real => "those that this machine's NVIDIA driver shows".to_owned(),
+            Reality::Simulated { gpus } => format!("{gpus} simulated; nothing here is real, documents are specimens"),
+        };
+        let data = self.data.display();
+        let facts = [
+            ("organisation", organisation.to_string()),
+            ("admin", format!("{admin_name} <{admin_email}>")),
+            ("team", format!("{team}, granted {grant} credits")),
+            ("currency", format!("{currency}; 1 credit is 1 {currency}")),
+            ("time zone", time_zone.clone()),
+            ("mode", mode.to_owned()),
+            ("GPUs", gpus),
+            ("rates", "the built-in ones; change them with: gristmill rate set".to_owned()),
+            ("data", data.to_string()),
+        ];
+        let mut lines = vec!["The mill is set up.".to_owned()];
+        lines.extend(facts.into_iter().map(|(name, value)| format!("  {name:<13} {value}")));
+        lines.push(format!("Start it: gristmill serve --data {data}"));
+        lines.push(format!(
+            "Then sign in: gristmill login http://127.0.0.1:8080 --email {admin_email} --password-stdin"
+        ));
+        lines
+    }
+}
+
 /// Sets a data directory up.
-pub async fn run(args: SetupArgs) -> Result<SetUp, ServeError> {
+pub async fn run(args: SetupArgs) -> Result<Made, ServeError> {
     let input = input(&args)?;
     let (store, seal) = serve::open(&args.data, 64)?;
     let mill = Mill::new(store, seal, Arc::new(Hub::default()), "http://localhost", &args.data);
-    let made = setup::set_up(&mill, None, input, None).await;
+    let made = setup::set_up(&mill, None, input.clone(), None).await;
     mill.store.clone().stop();
-    Ok(made?)
+    Ok(Made { done: made?, input, data: args.data })
 }
 
 fn input(args: &SetupArgs) -> Result<SetupInput, ServeError> {
