@@ -7,3 +7,4 @@ pub mod secret;
 pub mod telemetry;
 pub mod text;
 pub mod window;
+pub mod zone;

@@ -1,34 +1,26 @@
 //! Times of the command line: read and shown in the installation's zone. It refuses to guess the zone of this machine, which
 //! may stand elsewhere.
-use jiff::tz::TimeZone;
-
 use super::failure::Failure;
 use crate::base::window::Instant;
+use crate::base::zone;
 use crate::wire::api::Moment;
 
 /// The installation's zone.
 #[derive(Clone, Debug)]
-pub struct Zone {
-    zone: TimeZone,
-    name: String,
-}
+pub struct Zone(zone::Zone);
 
 impl Zone {
     /// UTC where this machine does not know the name.
     pub fn named(name: &str) -> Self {
-        match TimeZone::get(name) {
-            Ok(zone) => Self { zone, name: name.to_owned() },
-            Err(_) => Self { zone: TimeZone::UTC, name: "UTC".to_owned() },
-        }
+        Self(zone::Zone::named(name))
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        self.0.name()
     }
 
     fn zoned(&self, at: Moment) -> jiff::Zoned {
-        let stamp = jiff::Timestamp::from_millisecond(at.0.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        stamp.to_zoned(self.zone.clone())
+        self.0.zoned(at.0)
     }
 
     /// `2026-11-24 18:00`.
@@ -38,7 +30,7 @@ impl Zone {
 
     /// `2026-11-24 18:00:05 Europe/Berlin`.
     pub fn exact(&self, at: Moment) -> String {
-        format!("{} {}", self.zoned(at).strftime("%Y-%m-%d %H:%M:%S"), self.name)
+        format!("{} {}", self.zoned(at).strftime("%Y-%m-%d %H:%M:%S"), self.name())
     }
 
     /// Reads `2026-12-01T09:00` as the zone's wall clock, or a time that carries its own offset. A time that the clock
@@ -49,14 +41,13 @@ impl Zone {
             return Ok(Moment(Instant::from_millis(stamp.as_millisecond())));
         }
         let wall = text.parse::<jiff::civil::DateTime>().ok().filter(|_| text.contains([':', 'T', 't']));
-        let zoned = wall.and_then(|wall| self.zone.to_ambiguous_zoned(wall).compatible().ok());
-        match zoned {
-            Some(zoned) => Ok(Moment(Instant::from_millis(zoned.timestamp().as_millisecond()))),
+        match wall.and_then(|wall| self.0.wall(wall)) {
+            Some(at) => Ok(Moment(at)),
             None => Err(Failure::Usage {
                 what: format!("“{text}” is no time that {flag} can use."),
                 why: format!(
                     "A time looks like 2026-12-01T09:00 (in the mill's zone, {}) or 2026-12-01T09:00:00Z.",
-                    self.name
+                    self.name()
                 ),
                 next: "Correct it and try again; nothing was sent.".to_owned(),
             }),

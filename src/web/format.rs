@@ -1,33 +1,24 @@
 //! Times and figures as people read them: in the reader's zone, with the zone named. It refuses arithmetic.
-use jiff::tz::TimeZone;
-
-use crate::base::credits::Credits;
 use crate::base::hardware::Share;
 use crate::base::window::{Instant, Span};
+use crate::base::zone;
 
 /// A reader's zone.
 #[derive(Clone, Debug)]
-pub struct Zone {
-    zone: TimeZone,
-    name: String,
-}
+pub struct Zone(zone::Zone);
 
 impl Zone {
     /// UTC where the name is unknown, which setup prevents.
     pub fn named(name: &str) -> Self {
-        match TimeZone::get(name) {
-            Ok(zone) => Self { zone, name: name.to_owned() },
-            Err(_) => Self { zone: TimeZone::UTC, name: "UTC".to_owned() },
-        }
+        Self(zone::Zone::named(name))
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        self.0.name()
     }
 
     fn zoned(&self, at: Instant) -> jiff::Zoned {
-        let stamp = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        stamp.to_zoned(self.zone.clone())
+        self.0.zoned(at)
     }
 
     /// `Europe/Berlin, UTC+1`.
@@ -35,7 +26,7 @@ impl Zone {
         let seconds = self.zoned(at).offset().seconds();
         let (sign, hours, minutes) =
             (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 3600, seconds.abs() / 60 % 60);
-        match (self.name.as_str(), minutes) {
+        match (self.name(), minutes) {
             ("UTC", _) => "UTC".to_owned(),
             (name, 0) => format!("{name}, UTC{sign}{hours}"),
             (name, _) => format!("{name}, UTC{sign}{hours}:{minutes:02}"),
@@ -67,8 +58,7 @@ impl Zone {
     /// Midnight of a written day (`2026-11-24`).
     pub fn read_day(&self, text: &str) -> Option<Instant> {
         let day: jiff::civil::Date = text.trim().parse().ok()?;
-        let zoned = day.to_zoned(self.zone.clone()).ok()?;
-        Some(Instant::from_millis(zoned.timestamp().as_millisecond()))
+        self.0.wall(day.to_datetime(jiff::civil::Time::midnight()))
     }
 
     /// `2026-11-24`.
@@ -90,21 +80,18 @@ impl Zone {
     /// Reads a date-and-time field (`2026-11-24T18:00`, seconds allowed) as the reader's wall clock. A time that the clock
     /// skips moves forward; of one that it shows twice the first counts.
     pub fn read(&self, text: &str) -> Option<Instant> {
-        let wall: jiff::civil::DateTime = text.trim().parse().ok()?;
-        let zoned = self.zone.to_ambiguous_zoned(wall).compatible().ok()?;
-        Some(Instant::from_millis(zoned.timestamp().as_millisecond()))
+        self.0.wall(text.trim().parse().ok()?)
     }
 
     /// Midnight of the day that holds `at`.
     pub fn midnight(&self, at: Instant) -> Instant {
-        let start = self.zoned(at).start_of_day();
-        start.map_or(at, |zoned| Instant::from_millis(zoned.timestamp().as_millisecond()))
+        self.zoned(at).start_of_day().map_or(at, |start| zone::instant(&start))
     }
 
     /// The same wall-clock midnight `days` later (or earlier).
     pub fn days_later(&self, midnight: Instant, days: i32) -> Instant {
         let moved = self.zoned(midnight).checked_add(jiff::Span::new().days(days));
-        moved.map_or(midnight, |zoned| Instant::from_millis(zoned.timestamp().as_millisecond()))
+        moved.map_or(midnight, |moved| zone::instant(&moved))
     }
 }
 
@@ -133,16 +120,6 @@ pub fn bytes(count: u64) -> String {
     } else {
         format!("{value:.1} {}", UNITS[unit])
     }
-}
-
-/// Rounded half up to hundredths, for a figure that stands alone; tables use [`places`] and are exact.
-pub fn credits(amount: Credits) -> String {
-    amount.rounded(2).to_string()
-}
-
-/// How many decimals make every one of these amounts exact: at least 2, so that figures under each other align.
-pub fn places(amounts: impl Iterator<Item = Credits>) -> usize {
-    amounts.map(|amount| amount.to_decimal(2)).filter_map(|text| Some(text.split_once('.')?.1.len())).max().unwrap_or(2)
 }
 
 /// `32 CPUs, 480 GB of memory and 1.2 TB of scratch`.

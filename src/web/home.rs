@@ -68,7 +68,7 @@ pub struct Step {
 
 #[get("/")]
 pub fn page(who: SignedIn, mill: &State<Mill>) -> Result<Html<HomePage>, PageError> {
-    let Frame { page, zone, now, installation } = site::frame(mill, &who, Place::Home, "Home")?;
+    let Frame { page, zone, money, now, installation } = site::frame(mill, &who, Place::Home, "Home")?;
     let actor = &who.who.actor;
     let filter = Filter { mine: true, live: true, ..Filter::default() };
     let mut mine = show::list(mill, actor, &filter, now)?;
@@ -96,7 +96,7 @@ pub fn page(who: SignedIn, mill: &State<Mill>) -> Result<Html<HomePage>, PageErr
         balance: viewer.map(|viewer| viewer.balance.clone()).unwrap_or_default(),
         team: viewer.map(|viewer| viewer.team.clone()).unwrap_or_default(),
         now: running.iter().map(shown).collect(),
-        next: coming.iter().map(|booking| list::row(booking, &zone, now)).collect(),
+        next: coming.iter().map(|booking| list::row(booking, (&zone, &money), now)).collect(),
         notices: unread
             .map(|notice| (notice.subject, notice.text, notice.link.unwrap_or_else(|| "/notices".to_owned())))
             .collect(),

@@ -4,6 +4,7 @@ pub mod api;
 pub mod assets;
 pub mod bookings;
 pub mod error;
+pub mod figure;
 pub mod find;
 pub mod fleet;
 pub mod form;

@@ -1,5 +1,6 @@
 //! Fills in what every page shares: the installation, who is looking, their team's balance and what waits for them. It
 //! refuses to fail a page over its frame: a number that cannot be read is left out.
+use super::figure::Money;
 use super::format::Zone;
 use super::guard::SignedIn;
 use super::page::{Page, Place, Viewer, Waiting};
@@ -19,6 +20,7 @@ use crate::store::{Order, Read};
 pub struct Frame {
     pub page: Page,
     pub zone: Zone,
+    pub money: Money,
     pub now: Instant,
     pub installation: Installation,
 }
@@ -34,13 +36,14 @@ pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Fr
     let view = mill.store.read()?;
     let installation = setup::installation(&view)?.ok_or(PeopleRefusal::NotSetUp)?;
     let zone = Zone::named(&installation.time_zone);
+    let money = Money::of(&installation.currency);
     let member = &who.who.member;
     let first = who.who.actor.memberships.first();
     let (team, balance) = match first {
         Some(membership) => {
             let team: Team = view.must(&membership.team)?;
             let balance = crate::app::money::balance::balance(&view, team.id)?;
-            (team.name.to_string(), format!("{} credits", super::format::credits(balance.available)))
+            (team.name.to_string(), format!("{} credits", money.alone(balance.available)))
         }
         None => (String::new(), String::new()),
     };
@@ -63,13 +66,13 @@ pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Fr
         csrf: who.who.form_token.clone(),
         flash: None,
     };
-    Ok(Frame { page, zone, now, installation })
+    Ok(Frame { page, zone, money, now, installation })
 }
 
-/// The zone that pages show times in.
-pub fn zone(mill: &Mill) -> Answer<Zone> {
+/// The zone that pages show times in, and how they write amounts.
+pub fn habits(mill: &Mill) -> Answer<(Zone, Money)> {
     let installation = setup::installation(&mill.store.read()?)?.ok_or(PeopleRefusal::NotSetUp)?;
-    Ok(Zone::named(&installation.time_zone))
+    Ok((Zone::named(&installation.time_zone), Money::of(&installation.currency)))
 }
 
 /// For somebody who is not signed in.

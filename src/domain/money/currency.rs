@@ -17,9 +17,9 @@ pub fn rounded(amount: Credits, currency: &str) -> String {
     figure(amount, decimals(currency))
 }
 
-fn figure(amount: Credits, decimals: u32) -> String {
-    let text = amount.rounded(decimals).to_decimal(decimals as usize);
-    if amount.rounded(decimals).is_zero() { text.trim_start_matches('-').to_owned() } else { text }
+/// Rounded half up to so many decimals.
+pub fn figure(amount: Credits, decimals: u32) -> String {
+    amount.rounded(decimals).to_decimal(decimals as usize)
 }
 
 /// The same with its currency, such as `12.50 EUR`.
@@ -27,24 +27,28 @@ pub fn spoken(amount: Credits, currency: &str) -> String {
     format!("{} {currency}", rounded(amount, currency))
 }
 
-/// A whole and the two parts that make it, spoken: rounded where the rounded parts still make the rounded whole, and
-/// otherwise exact, all with as many decimals as the most exact of them.
+/// A whole and the two parts that make it, spoken with as many decimals as [`places`] says.
 pub fn sum(whole: Credits, parts: [Credits; 2], currency: &str) -> [String; 3] {
-    let places = decimals(currency);
-    let all = [whole, parts[0], parts[1]];
-    let [sum, first, second] = all.map(|amount| amount.rounded(places).micros());
-    if first.checked_add(second) == Some(sum) {
-        return all.map(|amount| spoken(amount, currency));
+    let places = places(whole, &parts, currency);
+    let shown = |amount: Credits| format!("{} {currency}", figure(amount, places));
+    [shown(whole), shown(parts[0]), shown(parts[1])]
+}
+
+/// With how many decimals a sum is shown: those of the minor unit where the rounded parts still make the rounded whole, and
+/// otherwise as many as the most exact of them has.
+pub fn places(whole: Credits, parts: &[Credits], currency: &str) -> u32 {
+    let rounded = |amount: &Credits| i128::from(amount.rounded(decimals(currency)).micros());
+    if parts.iter().map(rounded).sum::<i128>() == rounded(&whole) {
+        return decimals(currency);
     }
-    let places = exact_places(all, currency);
-    all.map(|amount| format!("{} {currency}", amount.to_decimal(places)))
+    exact_places(parts.iter().copied().chain([whole]), currency)
 }
 
 /// How many decimals make every one of these amounts exact; at least those of the minor unit.
-pub fn exact_places(amounts: impl IntoIterator<Item = Credits>, currency: &str) -> usize {
-    let least = decimals(currency) as usize;
-    let places = |amount: Credits| amount.to_decimal(least).split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    amounts.into_iter().map(places).max().unwrap_or(least).max(least)
+pub fn exact_places(amounts: impl IntoIterator<Item = Credits>, currency: &str) -> u32 {
+    let least = decimals(currency);
+    let needed = |amount: &Credits| (least..6).find(|&places| amount.rounded(places) == *amount).unwrap_or(6);
+    amounts.into_iter().map(|amount| needed(&amount)).max().unwrap_or(least)
 }
 
 #[cfg(test)]

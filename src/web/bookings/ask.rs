@@ -4,6 +4,7 @@ use crate::base::credits::Credits;
 use crate::base::text;
 use crate::base::window::{Instant, Span};
 use crate::domain::notice::{Common, Refusal, Sentence};
+use crate::web::figure::{Figure, Money};
 use crate::web::form::Posted;
 use crate::web::format::{self, Zone};
 use crate::web::page::Typed;
@@ -88,8 +89,8 @@ pub struct Panel {
 
 pub struct Priced {
     pub when: String,
-    pub lines: Vec<(String, String)>,
-    pub price: String,
+    pub lines: Vec<(String, Figure)>,
+    pub price: Figure,
     pub team: String,
     pub after: String,
     pub overdrawn: bool,
@@ -106,22 +107,18 @@ pub struct Offered {
 }
 
 impl Panel {
-    pub fn priced(quote: &QuoteView, zone: &Zone, now: Instant) -> Self {
+    pub fn priced(quote: &QuoteView, (zone, money): (&Zone, &Money), now: Instant) -> Self {
         let (start, end) = (quote.start.0, quote.end.0);
         let soon = start.since(now).as_seconds() < 60;
         let from = if soon { "Now".to_owned() } else { zone.moment(start, now) };
-        let amounts = quote.lines.iter().map(|line| line.amount.credits());
-        let places = format::places(amounts.chain([quote.price.credits()]));
+        let amounts: Vec<Credits> = quote.lines.iter().map(|line| line.amount.credits()).collect();
+        let column = money.sum(quote.price.credits(), &amounts);
         let priced = Priced {
             when: format!("{from} to {}, on {}", zone.end(start, end, now), quote.node_name),
-            lines: quote
-                .lines
-                .iter()
-                .map(|line| (line.text.clone(), line.amount.credits().to_decimal(places)))
-                .collect(),
-            price: quote.price.credits().to_decimal(places),
+            lines: quote.lines.iter().map(|line| (line.text.clone(), column.figure(line.amount.credits()))).collect(),
+            price: column.figure(quote.price.credits()),
             team: quote.team_name.clone(),
-            after: format::credits(quote.balance_after.credits()),
+            after: money.alone(quote.balance_after.credits()),
             overdrawn: quote.balance_after.credits() < Credits::ZERO,
             share: format::share(&quote.share),
             button: format!("Book {} × {}", quote.gpus, quote.model),

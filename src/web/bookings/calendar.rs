@@ -16,6 +16,7 @@ use crate::app::money::price;
 use crate::app::people::teams;
 use crate::base::window::{Instant, Span};
 use crate::web::error::PageError;
+use crate::web::figure::Money;
 use crate::web::form::{Again, Posted};
 use crate::web::format::{self, Zone};
 use crate::web::guard::SignedIn;
@@ -80,8 +81,8 @@ pub fn page(
 #[post("/calendar/quote", data = "<posted>")]
 pub fn quote(who: SignedIn, mill: &State<Mill>, posted: Posted) -> Result<Html<QuotePanel>, PageError> {
     let now = crate::clock::now();
-    let zone = site::zone(mill)?;
-    let panel = answer(mill, &who, &ask::typed(&posted, &zone), &zone, now)?;
+    let (zone, money) = site::habits(mill)?;
+    let panel = answer(mill, &who, &ask::typed(&posted, &zone), (&zone, &money), now)?;
     Ok(Html(QuotePanel { panel }))
 }
 
@@ -94,7 +95,7 @@ pub async fn submit(
     posted: Posted,
 ) -> Result<Redirect, Again<CalendarPage>> {
     let asked = Asked { day, view };
-    let zone = site::zone(mill)?;
+    let (zone, money) = site::habits(mill)?;
     let typed = ask::typed(&posted, &zone);
     let request = match ask::request(&typed, &zone) {
         Ok(request) if posted.text("action") == "book" => request,
@@ -103,7 +104,7 @@ pub async fn submit(
             return Err(Again::shown(Status::Ok, page));
         }
     };
-    if let Some(dearer) = not_seen(mill, &who, &request, &posted, &zone) {
+    if let Some(dearer) = not_seen(mill, &who, &request, &posted, (&zone, &money)) {
         let page = show(mill, &who, asked, Some((typed, Some(dearer)))).map_err(Again::Page)?;
         return Err(Again::shown(Status::Conflict, page));
     }
@@ -119,22 +120,28 @@ pub async fn submit(
 
 /// The price, where it is another one than the person saw. A refusal is left to the booking itself, which also knows a
 /// form that was sent twice.
-fn not_seen(mill: &Mill, who: &SignedIn, request: &BookRequest, posted: &Posted, zone: &Zone) -> Option<Panel> {
+fn not_seen(
+    mill: &Mill,
+    who: &SignedIn,
+    request: &BookRequest,
+    posted: &Posted,
+    habits: (&Zone, &Money),
+) -> Option<Panel> {
     let now = crate::clock::now();
     let quote = place::quote(mill, &who.who.actor, request, now).ok()?;
     let seen = posted.text(ask::SEEN).parse() == Ok(quote.price.micros);
-    (!seen).then(|| Panel::priced(&quote, zone, now))
+    (!seen).then(|| Panel::priced(&quote, habits, now))
 }
 
 /// Price or refusal for what is in the form.
-fn answer(mill: &Mill, who: &SignedIn, form: &Typed, zone: &Zone, now: Instant) -> Answer<Panel> {
-    let quote = match ask::request(form, zone) {
+fn answer(mill: &Mill, who: &SignedIn, form: &Typed, habits: (&Zone, &Money), now: Instant) -> Answer<Panel> {
+    let quote = match ask::request(form, habits.0) {
         Ok(request) => place::quote(mill, &who.who.actor, &request, now),
         Err(bad) => Err(bad.into()),
     };
     match quote {
-        Ok(quote) => Ok(Panel::priced(&quote, zone, now)),
-        Err(AppError::Refused(why)) => Ok(Panel::refused(&why, zone, now)),
+        Ok(quote) => Ok(Panel::priced(&quote, habits, now)),
+        Err(AppError::Refused(why)) => Ok(Panel::refused(&why, habits.0, now)),
         Err(other) => Err(other),
     }
 }
@@ -145,7 +152,7 @@ fn show(
     asked: Asked<'_>,
     sent: Option<(Typed, Option<Panel>)>,
 ) -> Result<CalendarPage, PageError> {
-    let Frame { mut page, zone, now, .. } = site::frame(mill, who, Place::Calendar, "Calendar")?;
+    let Frame { mut page, zone, money, now, .. } = site::frame(mill, who, Place::Calendar, "Calendar")?;
     let scale = Scale::read(asked.view);
     let midnight = zone.midnight(asked.day.and_then(|day| zone.read_day(day)).unwrap_or(now));
     let window = scale.window(&zone, midnight, now);
@@ -158,7 +165,7 @@ fn show(
     let panel = match panel {
         Some(panel) => panel,
         None if view.total == 0 => Panel::default(),
-        None => answer(mill, who, &form, &zone, now)?,
+        None => answer(mill, who, &form, (&zone, &money), now)?,
     };
     if confirm {
         let what = "Look at the price once more: it is not the one that was shown.".to_owned();

@@ -8,6 +8,7 @@ use crate::app::bookings::show::{self, Filter};
 use crate::app::mill::Mill;
 use crate::base::window::Instant;
 use crate::web::error::PageError;
+use crate::web::figure::Money;
 use crate::web::format::{self, Zone};
 use crate::web::guard::SignedIn;
 use crate::web::page::{Html, Page, Place};
@@ -55,7 +56,7 @@ pub struct Row {
 }
 
 /// A booking as a line of a list.
-pub fn row(booking: &BookingView, zone: &Zone, now: Instant) -> Row {
+pub fn row(booking: &BookingView, (zone, money): (&Zone, &Money), now: Instant) -> Row {
     Row {
         href: format!("/bookings/{}", booking.id),
         title: words::title(booking),
@@ -65,14 +66,14 @@ pub fn row(booking: &BookingView, zone: &Zone, now: Instant) -> Row {
         state: booking.state.clone(),
         tone: words::tone(&booking.state),
         explanation: if words::live(booking) { booking.explanation.clone() } else { String::new() },
-        cost: words::cost(booking),
+        cost: words::cost(booking, money),
     }
 }
 
 /// The reader's own, or with `whose=team` all of their teams.
 #[get("/bookings?<whose>")]
 pub fn page(who: SignedIn, mill: &State<Mill>, whose: Option<&str>) -> Result<Html<ListPage>, PageError> {
-    let Frame { page, zone, now, .. } = site::frame(mill, &who, Place::Mine, "Bookings")?;
+    let Frame { page, zone, money, now, .. } = site::frame(mill, &who, Place::Mine, "Bookings")?;
     let mine = whose != Some("team");
     let filter = Filter { mine, ..Filter::default() };
     let found = show::list(mill, &who.who.actor, &filter, now)?;
@@ -82,7 +83,7 @@ pub fn page(who: SignedIn, mill: &State<Mill>, whose: Option<&str>) -> Result<Ht
         if latest {
             rows.reverse();
         }
-        Group { heading, rows: rows.into_iter().map(|booking| row(booking, &zone, now)).collect() }
+        Group { heading, rows: rows.into_iter().map(|booking| row(booking, (&zone, &money), now)).collect() }
     };
     let groups = vec![
         group("Now", &["starting", "active", "ending"], false),
@@ -111,12 +112,12 @@ pub fn page(who: SignedIn, mill: &State<Mill>, whose: Option<&str>) -> Result<Ht
 
 #[get("/queue")]
 pub fn queue(who: SignedIn, mill: &State<Mill>) -> Result<Html<ListPage>, PageError> {
-    let Frame { page, zone, now, .. } = site::frame(mill, &who, Place::Queue, "Queue")?;
+    let Frame { page, zone, money, now, .. } = site::frame(mill, &who, Place::Queue, "Queue")?;
     let filter = Filter { live: true, ..Filter::default() };
     let mut found = show::list(mill, &who.who.actor, &filter, now)?;
     found.retain(|booking| matches!(booking.state.as_str(), "booked" | "starting"));
     found.sort_by_key(|booking| booking.start);
-    let rows: Vec<Row> = found.iter().map(|booking| row(booking, &zone, now)).collect();
+    let rows: Vec<Row> = found.iter().map(|booking| row(booking, (&zone, &money), now)).collect();
     Ok(Html(ListPage {
         answer: match rows.len() {
             0 => "Nothing waits".to_owned(),

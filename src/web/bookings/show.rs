@@ -13,6 +13,7 @@ use crate::base::ids::BookingId;
 use crate::base::window::Instant;
 use crate::domain::notice::{Common, Sentence};
 use crate::web::error::{PageError, status};
+use crate::web::figure::{Figure, Money};
 use crate::web::form::{Again, Posted};
 use crate::web::format::{self, Zone};
 use crate::web::guard::SignedIn;
@@ -38,7 +39,7 @@ pub struct BookingPage {
     tone: &'static str,
     facts: Vec<(&'static str, String)>,
     leases: Vec<LeaseRow>,
-    money: Vec<(String, String, bool)>,
+    money: Vec<(String, Figure, bool)>,
     may: May,
     steps: [(&'static str, &'static str); 6],
     /// What was written so far, for a batch.
@@ -76,7 +77,7 @@ async fn draw(mill: &Mill, who: &SignedIn, booking: BookingView, form: Typed) ->
         _ => None,
     };
     let title = words::title(&booking);
-    let Frame { page, zone, now, .. } = site::frame(mill, who, Place::Mine, &title)?;
+    let Frame { page, zone, money, now, .. } = site::frame(mill, who, Place::Mine, &title)?;
     let allowed = |what: &str| booking.allowed.iter().any(|may| may == what);
     Ok(BookingPage {
         id: booking.id.to_string(),
@@ -86,7 +87,7 @@ async fn draw(mill: &Mill, who: &SignedIn, booking: BookingView, form: Typed) ->
         tone: words::tone(&booking.state),
         facts: facts(&booking, &zone, now),
         leases: leases(&booking, &zone, now),
-        money: money(&booking),
+        money: credits(&booking, &money),
         may: May {
             extend: allowed("extend"),
             release: allowed("release"),
@@ -144,7 +145,7 @@ fn leases(booking: &BookingView, zone: &Zone, now: Instant) -> Vec<LeaseRow> {
 }
 
 /// Text, amount, and whether the line is ruled off as the sum.
-fn money(booking: &BookingView) -> Vec<(String, String, bool)> {
+fn credits(booking: &BookingView, money: &Money) -> Vec<(String, Figure, bool)> {
     let price = booking.price.credits();
     let rate = booking.rate_per_gpu_hour.credits();
     let hold = format!("{} × {} at {rate} per hour", booking.gpus, format::span(booking.end.0.since(booking.start.0)));
@@ -152,19 +153,17 @@ fn money(booking: &BookingView) -> Vec<(String, String, bool)> {
         Some(cost) => {
             let cost = cost.credits();
             let rest = price.checked_sub(cost).unwrap_or(Credits::ZERO);
-            let places = format::places([price, cost, rest].into_iter());
+            let column = money.sum(price, &[cost, rest]);
+            let returned = if rest.is_zero() { column.figure(rest) } else { column.change(rest.negated()) };
             vec![
-                (format!("Held at most: {hold}"), price.to_decimal(places), false),
-                ("Came back".to_owned(), format!("−{}", rest.to_decimal(places)), false),
-                ("Charged for what was delivered".to_owned(), cost.to_decimal(places), true),
+                (format!("Held at most: {hold}"), column.figure(price), false),
+                ("Came back".to_owned(), returned, false),
+                ("Charged for what was delivered".to_owned(), column.figure(cost), true),
             ]
         }
         None => {
-            let places = format::places([price].into_iter());
-            vec![
-                (hold, price.to_decimal(places), false),
-                ("Held until it ends, at most".to_owned(), price.to_decimal(places), true),
-            ]
+            let price = money.rounded().figure(price);
+            vec![(hold, price.clone(), false), ("Held until it ends, at most".to_owned(), price, true)]
         }
     }
 }

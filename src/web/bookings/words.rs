@@ -1,6 +1,7 @@
 //! How a booking is said in a word, a headline and a line: the same on every page. It refuses to explain; the intent's own
 //! explanation does.
 use crate::base::window::{Instant, Span};
+use crate::web::figure::Money;
 use crate::web::format::{self, Zone};
 use crate::wire::api::bookings::BookingView;
 
@@ -71,10 +72,10 @@ pub fn window(booking: &BookingView, zone: &Zone, now: Instant) -> String {
 }
 
 /// What it cost, or may cost at most while that is open.
-pub fn cost(booking: &BookingView) -> String {
+pub fn cost(booking: &BookingView, money: &Money) -> String {
     match &booking.cost {
-        Some(cost) => format::credits(cost.credits()),
-        None => format!("≤ {}", format::credits(booking.price.credits())),
+        Some(cost) => money.alone(cost.credits()),
+        None => format!("≤ {}", money.alone(booking.price.credits())),
     }
 }
 

@@ -14,8 +14,9 @@ use crate::base::ids::DocumentId;
 use crate::base::window::Instant;
 use crate::domain::notice::Common;
 use crate::web::error::PageError;
+use crate::web::figure::Money;
 use crate::web::form::{Again, Posted};
-use crate::web::format::{self, Zone};
+use crate::web::format::Zone;
 use crate::web::guard::{Admin, SignedIn};
 use crate::web::page::{Html, Page, Place, Typed};
 use crate::web::site::{self, Frame};
@@ -100,11 +101,11 @@ fn title(document: &DocumentView) -> String {
 }
 
 fn show_list(mill: &Mill, who: &SignedIn, form: Typed) -> Result<InvoicesPage, PageError> {
-    let Frame { page, zone, now, .. } = site::frame(mill, who, Place::Invoices, "Invoices")?;
+    let Frame { page, zone, money, now, .. } = site::frame(mill, who, Place::Invoices, "Invoices")?;
     let found = invoices::list(&mill.store.read()?, &who.who.actor)?;
     let open: Vec<&DocumentView> = found.iter().filter(|document| document.state == "issued").collect();
     let due = open.iter().map(|document| document.due.micros).fold(0_i64, i64::saturating_add);
-    let due = format::credits(Credits::from_micros(due));
+    let due = money.alone(Credits::from_micros(due));
     let answer = match (found.len(), open.len()) {
         (0, _) => "No documents yet".to_owned(),
         (_, 0) => "Nothing is open".to_owned(),
@@ -117,13 +118,13 @@ fn show_list(mill: &Mill, who: &SignedIn, form: Typed) -> Result<InvoicesPage, P
         form,
         answer,
         beneath: "What a team used in a month, newest first.".to_owned(),
-        rows: found.iter().map(|document| row(document, &zone, now)).collect(),
+        rows: found.iter().map(|document| row(document, (&zone, &money), now)).collect(),
         teams: teams_seen(mill, who)?,
         may_draft: who.who.actor.admin,
     })
 }
 
-fn row(document: &DocumentView, zone: &Zone, now: Instant) -> Row {
+fn row(document: &DocumentView, (zone, money): (&Zone, &Money), now: Instant) -> Row {
     Row {
         href: format!("/invoices/{}", document.id),
         number: document.number.clone().unwrap_or_else(|| "Draft".to_owned()),
@@ -132,17 +133,17 @@ fn row(document: &DocumentView, zone: &Zone, now: Instant) -> Row {
         tone: tone(&document.state),
         state: document.state.clone(),
         issued: document.issued_at.map(|at| zone.moment(at.0, now)).unwrap_or_default(),
-        total: format::credits(document.total.credits()),
-        due: format::credits(document.due.credits()),
+        total: money.alone(document.total.credits()),
+        due: money.alone(document.due.credits()),
     }
 }
 
 fn show_one(mill: &Mill, who: &SignedIn, id: DocumentId, form: Typed) -> Result<InvoicePage, PageError> {
     let document = invoices::show(&mill.store.read()?, &who.who.actor, id)?;
     let title = title(&document);
-    let Frame { page, zone, now, installation } = site::frame(mill, who, Place::Invoices, &title)?;
+    let Frame { page, zone, money, now, installation } = site::frame(mill, who, Place::Invoices, &title)?;
     let admin = who.who.actor.admin;
-    let due = format::credits(document.due.credits());
+    let due = money.alone(document.due.credits());
     let headline = match document.state.as_str() {
         "draft" => format!("{due} {} would be due", installation.currency),
         "settled" => format!("Settled: {due} {}", installation.currency),
@@ -165,9 +166,9 @@ fn show_one(mill: &Mill, who: &SignedIn, id: DocumentId, form: Typed) -> Result<
         currency: installation.currency,
         team: document.team_name.clone(),
         facts: facts(&document, &zone, now),
-        lines: document.lines.iter().map(|line| draw(line, &document)).collect(),
-        total: format::credits(document.total.credits()),
-        set_off: format::credits(document.set_off.credits()),
+        lines: document.lines.iter().map(|line| draw(line, &document, &money)).collect(),
+        total: money.alone(document.total.credits()),
+        set_off: money.alone(document.set_off.credits()),
         due,
         simulated: document.simulated,
         may_issue: admin && document.state == "draft",
@@ -185,16 +186,16 @@ fn facts(document: &DocumentView, zone: &Zone, now: Instant) -> Vec<(&'static st
     facts
 }
 
-fn draw(line: &DocumentLineView, document: &DocumentView) -> Line {
-    let rates = format::places(document.lines.iter().map(|line| line.rate.credits()));
-    let amounts = format::places(document.lines.iter().map(|line| line.amount.credits()));
+fn draw(line: &DocumentLineView, document: &DocumentView, money: &Money) -> Line {
+    let rates = money.exact(document.lines.iter().map(|line| line.rate.credits()));
     Line {
         text: line.text.clone(),
         href: line.booking.map(|id| format!("/bookings/{id}")),
         detail: line.detail.clone(),
         quantity: line.quantity.clone(),
-        rate: line.rate.credits().to_decimal(rates),
-        amount: line.amount.credits().to_decimal(amounts),
+        rate: rates.figure(line.rate.credits()).shown,
+        // The lines of a document are rounded when it is drawn up.
+        amount: money.rounded().figure(line.amount.credits()).shown,
     }
 }
 

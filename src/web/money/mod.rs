@@ -8,7 +8,6 @@ use rocket::{Route, routes};
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
 use crate::app::people::teams;
-use crate::base::credits::Credits;
 use crate::web::guard::SignedIn;
 
 pub fn routes() -> Vec<Route> {
@@ -30,14 +29,4 @@ pub fn routes() -> Vec<Route> {
 fn teams_seen(mill: &Mill, who: &SignedIn) -> Answer<Vec<(String, String)>> {
     let teams = teams::list(&mill.store.read()?, &who.who.actor)?;
     Ok(teams.into_iter().map(|team| (team.team.to_string(), team.name)).collect())
-}
-
-/// A change of a balance: its sign is always written, nothing stays empty.
-fn change(amount: Credits, places: usize) -> String {
-    let text = amount.to_decimal(places);
-    match amount.micros() {
-        0 => String::new(),
-        micros if micros > 0 => format!("+{text}"),
-        _ => text.replacen('-', "−", 1),
-    }
 }

@@ -35,12 +35,13 @@ pub struct Row {
 }
 
 fn show(mill: &Mill, who: &SignedIn, form: Typed) -> Result<RatesPage, PageError> {
-    let Frame { page, zone, now, installation } = site::frame(mill, who, Place::Rates, "Rates")?;
+    let Frame { page, zone, money, now, installation } = site::frame(mill, who, Place::Rates, "Rates")?;
     let found: Vec<RateView> = rates::list(&mill.store.read()?)?;
-    let places = format::places(found.iter().map(|rate| rate.per_gpu_hour.credits()));
+    // A rate is multiplied: it is never rounded.
+    let column = money.exact(found.iter().map(|rate| rate.per_gpu_hour.credits()));
     let rows = found.iter().map(|rate| Row {
         model: rate.model.clone(),
-        rate: rate.per_gpu_hour.credits().to_decimal(places),
+        rate: column.figure(rate.per_gpu_hour.credits()).shown,
         version: if rate.version == 0 { "built in".to_owned() } else { rate.version.to_string() },
         since: zone.moment(rate.since.0, now),
     });
