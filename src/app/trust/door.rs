@@ -74,7 +74,7 @@ impl DoorCertificate {
                     Ok(pair) => pair,
                     // Gone for a moment, or for good: said once.
                     Err(gone) => {
-                        let known = std::mem::replace(before, [0; 32]) == [0; 32];
+                        let known = std::mem::take(before) == [0; 32];
                         return if known { Ok(None) } else { Err(gone.into()) };
                     }
                 };
