@@ -69,6 +69,11 @@ pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Fr
     Ok(Frame { page, zone, money, now, installation })
 }
 
+/// The zone that pages show times in.
+pub fn zone(mill: &Mill) -> Answer<Zone> {
+    Ok(habits(mill)?.0)
+}
+
 /// The zone that pages show times in, and how they write amounts.
 pub fn habits(mill: &Mill) -> Answer<(Zone, Money)> {
     let installation = setup::installation(&mill.store.read()?)?.ok_or(PeopleRefusal::NotSetUp)?;
