@@ -8,12 +8,13 @@ use redb::{Durability, Table as RedbTable, WriteTransaction};
 use super::changes::{Changes, RowChange};
 use super::engine::{Bytes, definition, engine, get, range};
 use super::events::Committed;
-use super::occupancy;
 use super::read::{Order, RawRow, StoreError};
 use super::tables::Table;
 use super::view::{Rows, View};
+use super::{occupancy, supply};
 use crate::base::window::Instant;
 use crate::domain::bookings::calendar::Calendar;
+use crate::domain::bookings::supply::FleetSummary;
 use crate::domain::event::Recorded;
 
 type Open<'t> = RedbTable<'t, Bytes, Bytes>;
@@ -84,6 +85,7 @@ impl Rows for Tables<'_> {
 pub(super) struct Batch<'t> {
     pub tables: Tables<'t>,
     pub calendar: Calendar,
+    pub fleet: FleetSummary,
     pub next_seq: u64,
     pub now: Instant,
     pub told: Committed,
@@ -93,12 +95,12 @@ pub(super) struct Batch<'t> {
 
 impl Batch<'_> {
     pub fn view(&self) -> View<'_> {
-        View { rows: &self.tables, calendar: &self.calendar, now: self.now }
+        View { rows: &self.tables, calendar: &self.calendar, fleet: &self.fleet, now: self.now }
     }
 
     /// Gives the tables back to the engine, which commits only what nobody holds.
-    pub fn close(self) -> (Calendar, u64, Committed) {
-        (self.calendar, self.next_seq, self.told)
+    pub fn close(self) -> (Calendar, FleetSummary, u64, Committed) {
+        (self.calendar, self.fleet, self.next_seq, self.told)
     }
 
     /// Applies what one intent decided, so that the next one sees it.
@@ -109,6 +111,12 @@ impl Batch<'_> {
                 return Err(StoreError::Reserved { table: row.table.name() });
             }
             self.tables.set(row)?;
+            if supply::concerns(row.table) {
+                match &row.value {
+                    Some(value) => supply::take(&mut self.fleet, row.table, value)?,
+                    None => self.fleet = supply::load(&self.view())?,
+                }
+            }
         }
         for &change in &changes.calendar {
             occupancy::index(&mut self.calendar, change)?;

@@ -21,6 +21,7 @@ pub mod read;
 pub mod record;
 pub mod restore;
 pub mod schema;
+mod supply;
 pub mod tables;
 pub mod verify;
 pub mod view;

@@ -22,9 +22,10 @@ use super::schema::{self, FormError, MillTime};
 use super::tables::Table;
 use super::view::{Snapshot, View};
 use super::writer::{Message, State, Waiting, explain, panic_text, run};
-use super::{lock, occupancy};
+use super::{lock, occupancy, supply};
 use crate::base::window::Instant;
 use crate::domain::bookings::calendar::Calendar;
+use crate::domain::bookings::supply::FleetSummary;
 use crate::domain::event::Recorded;
 
 /// The database's name inside the data directory.
@@ -77,7 +78,8 @@ pub(super) struct Inner {
     options: OpenOptions,
     clock: fn() -> Instant,
     database: RwLock<Option<Database>>,
-    calendar: RwLock<Calendar>,
+    /// What views need beside the rows: published together, so that no reader sees one without the other.
+    indexes: RwLock<(Calendar, FleetSummary)>,
     trouble: RwLock<Option<String>>,
     /// Why nothing but what tells of it may be written: what is on file cannot be. Unlike trouble it does not mend itself.
     breach: RwLock<Option<String>>,
@@ -142,7 +144,7 @@ impl Inner {
 
     pub fn publish(&self, state: &State, told: Option<Committed>) {
         let Some(told) = told else { return };
-        set(&self.calendar, state.calendar.clone());
+        set(&self.indexes, (state.calendar.clone(), state.fleet.clone()));
         self.latest.store(state.latest.as_millis(), Ordering::Relaxed);
         if !(told.events.is_empty() && told.wake_nodes.is_empty()) {
             // Without subscribers there is nobody to tell.
@@ -177,12 +179,13 @@ impl Inner {
 /// What is read from a database before it is used: the calendar, the counters, and the events from `known` on.
 pub(super) fn load(database: &Database, known: u64) -> Result<(State, Vec<Recorded>), StoreError> {
     let transaction = database.begin_read().map_err(engine)?;
-    let snapshot = Snapshot::new(transaction, Calendar::new(), false);
+    let snapshot = Snapshot::new(transaction, Calendar::new(), FleetSummary::default(), false);
     let calendar = occupancy::load(snapshot.table(Table::Occupancy)?)?;
     let next_seq = last_event(&snapshot)? + 1;
     let latest = snapshot.get::<MillTime>(&"time")?.map_or(Instant::from_millis(i64::MIN), |time| time.latest);
     let missed = if known < next_seq { events_after(&snapshot, known - 1, BACKLOG)? } else { Vec::new() };
-    Ok((State { calendar, next_seq, latest }, missed))
+    let fleet = supply::load(&snapshot)?;
+    Ok((State { calendar, fleet, next_seq, latest }, missed))
 }
 
 /// A handle; clones share one store.
@@ -243,7 +246,7 @@ impl Store {
             options,
             clock,
             database: RwLock::new(Some(database)),
-            calendar: RwLock::new(state.calendar.clone()),
+            indexes: RwLock::new((state.calendar.clone(), state.fleet.clone())),
             trouble: RwLock::new(None),
             breach: RwLock::new(None),
             latest: AtomicI64::new(state.latest.as_millis()),
@@ -293,9 +296,9 @@ impl Store {
     pub fn read(&self) -> Result<Snapshot, StoreError> {
         let before = self.inner.turn.load(Ordering::SeqCst);
         let transaction = self.transaction()?;
-        let calendar = held(&self.inner.calendar).clone();
+        let (calendar, fleet) = held(&self.inner.indexes).clone();
         let after = self.inner.turn.load(Ordering::SeqCst);
-        Ok(Snapshot::new(transaction, calendar, before == after && before.is_multiple_of(2)))
+        Ok(Snapshot::new(transaction, calendar, fleet, before == after && before.is_multiple_of(2)))
     }
 
     pub(super) fn transaction(&self) -> Result<ReadTransaction, StoreError> {

@@ -67,6 +67,7 @@ pub fn checks() -> Vec<Check> {
         Check { name: RECORDS, run: records },
         Check { name: "events", run: events },
         Check { name: "calendar", run: calendar },
+        Check { name: "fleet", run: fleet },
     ]
 }
 
@@ -325,6 +326,12 @@ fn calendar(snapshot: &Snapshot) -> Result<Vec<String>, StoreError> {
     })?;
     found.extend(rows.into_iter().map(|(lease, taken)| format!("{lease} is no lease and holds {} slots", taken.len())));
     Ok(found)
+}
+
+/// What the search knows of the fleet is what the rows say.
+fn fleet(snapshot: &Snapshot) -> Result<Vec<String>, StoreError> {
+    let same = !snapshot.is_exact() || super::supply::load(snapshot)? == *snapshot.fleet();
+    Ok(if same { Vec::new() } else { vec!["what the search knows of the fleet is not what its rows say".into()] })
 }
 
 /// A lease that is over may have given its time back, wholly or from some instant on; a lease that is not has all of it.

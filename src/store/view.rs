@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::marker::PhantomData;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
@@ -11,25 +12,36 @@ use super::read::{Order, RawRow, Read, StoreError};
 use super::tables::Table;
 use crate::base::window::Instant;
 use crate::domain::bookings::calendar::Calendar;
+use crate::domain::bookings::supply::{FleetSummary, Supply};
 
 /// The state as of one commit. Not `Send`: a handler that holds one across an await does not compile.
 pub struct Snapshot {
     transaction: ReadTransaction,
     tables: Vec<OnceCell<ReadOnlyTable<Bytes, Bytes>>>,
     calendar: Calendar,
+    fleet: FleetSummary,
     exact: bool,
     _stays_here: PhantomData<*const ()>,
 }
 
 impl Snapshot {
-    pub(super) fn new(transaction: ReadTransaction, calendar: Calendar, exact: bool) -> Self {
+    pub(super) fn new(transaction: ReadTransaction, calendar: Calendar, fleet: FleetSummary, exact: bool) -> Self {
         let tables = Table::ALL.iter().map(|_| OnceCell::new()).collect();
-        Self { transaction, tables, calendar, exact, _stays_here: PhantomData }
+        Self { transaction, tables, calendar, fleet, exact, _stays_here: PhantomData }
     }
 
     /// The calendar as of (nearly) the same commit: good enough to propose, never to decide.
     pub const fn calendar(&self) -> &Calendar {
         &self.calendar
+    }
+
+    /// What there is to book, as of the same moment as the calendar; no row is read for it.
+    pub fn supply(&self) -> Arc<Supply> {
+        self.fleet.supply()
+    }
+
+    pub(super) const fn fleet(&self) -> &FleetSummary {
+        &self.fleet
     }
 
     /// Whether rows and calendar are certainly of the same commit; otherwise one was on its way while both were taken.
@@ -94,6 +106,7 @@ pub(super) trait Rows {
 pub struct View<'b> {
     pub(super) rows: &'b dyn Rows,
     pub(super) calendar: &'b Calendar,
+    pub(super) fleet: &'b FleetSummary,
     pub(super) now: Instant,
 }
 
@@ -101,6 +114,11 @@ impl View<'_> {
     /// A clone is cheap, and may be changed to try something out.
     pub const fn calendar(&self) -> &Calendar {
         self.calendar
+    }
+
+    /// What there is to book, with what the batch has decided so far.
+    pub fn supply(&self) -> Arc<Supply> {
+        self.fleet.supply()
     }
 
     /// The instant that this batch decides at.

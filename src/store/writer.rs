@@ -21,6 +21,7 @@ use super::tables::Table;
 use super::view::{Rows, View};
 use crate::base::window::Instant;
 use crate::domain::bookings::calendar::Calendar;
+use crate::domain::bookings::supply::FleetSummary;
 use crate::domain::notice::Common;
 
 /// Most intents that share one commit.
@@ -95,6 +96,7 @@ where
 /// What the writer carries from one commit to the next.
 pub(super) struct State {
     pub calendar: Calendar,
+    pub fleet: FleetSummary,
     pub next_seq: u64,
     pub latest: Instant,
 }
@@ -229,6 +231,7 @@ fn attempt(database: &redb::Database, state: &mut State, intents: &mut Intents) 
     let mut batch = Batch {
         tables: Tables::new(&transaction),
         calendar: state.calendar.clone(),
+        fleet: state.fleet.clone(),
         next_seq: state.next_seq,
         now: state.latest,
         told: Committed::default(),
@@ -246,12 +249,13 @@ fn attempt(database: &redb::Database, state: &mut State, intents: &mut Intents) 
         return Ok(None);
     }
     batch.tables.set(&RowChange::of(&MillTime { latest: state.latest })).map_err(Trouble::Engine)?;
-    let (calendar, next_seq, told) = batch.close();
+    let (calendar, fleet, next_seq, told) = batch.close();
     let committed = catch_unwind(AssertUnwindSafe(|| transaction.commit().map_err(engine)));
     committed
         .unwrap_or_else(|panic| Err(StoreError::Panicked { what: panic_text(panic.as_ref()) }))
         .map_err(Trouble::Engine)?;
     state.calendar = calendar;
+    state.fleet = fleet;
     state.next_seq = next_seq;
     Ok(Some(told))
 }

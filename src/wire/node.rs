@@ -16,8 +16,6 @@ pub const MESSAGE_LIMIT: usize = 1 << 20;
 pub const HEARTBEAT: Span = Span::from_seconds(5);
 /// Silence after which a node counts as lost.
 pub const LOST_AFTER: Span = Span::from_seconds(20);
-/// Clocks further apart than this take no new lease.
-pub const SKEW_LIMIT: Span = Span::from_seconds(60);
 
 /// The name that the gateway's certificate carries and agents insist on, whatever address they dial: the root is pinned,
 /// and it gives this name to the gateway alone.

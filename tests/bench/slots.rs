@@ -81,7 +81,7 @@ fn fleet(settings: &Settings, dice: &mut Dice) -> (Vec<Group>, Calendar) {
             memory_bytes: 141 << 30,
             units,
             turnaround: Span::from_seconds(60),
-            not_before: Instant::from_seconds(0),
+            lead: Span::ZERO,
         });
     }
     (groups, calendar)
@@ -92,6 +92,7 @@ fn want(gpus: u32, dice: &mut Dice, days: i64) -> Want {
         gpus,
         model: None,
         duration: Span::from_seconds(i64::try_from(900 + dice.below(8 * 3600)).expect("small")),
+        now: Instant::from_seconds(0),
         not_before: Instant::from_seconds(i64::try_from(dice.below(3600)).expect("small")),
         latest_start: Instant::from_seconds((days + 28) * 86_400),
     }

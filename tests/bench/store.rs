@@ -1,5 +1,10 @@
-//! Group-committed book-and-hold against the same rows and batches on raw redb, on the same disk, in the same run.
-//! `cargo bench --bench store -- [--json] [--on-file N] [--seconds N] [--clients N] [--dir DIR]`.
+//! Group-committed book-and-hold against the same rows and batches on raw redb, on the same disk, in the same run: once with
+//! rows of its shape (`book_and_hold`), which measures the store, and once through the intent that people use
+//! (`book_intent`), which measures the mill.
+//! `cargo bench --bench store -- [--json] [--on-file N] [--million] [--seconds N] [--clients N] [--dir DIR]`; without a
+//! number 0 and 300,000 bookings are on file, with `--million` 1,000,000 as well, and what it takes to open them again.
+mod intent;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant as Stopwatch};
 
@@ -18,9 +23,12 @@ const LEASE: usize = 420;
 const HOLD: usize = 300;
 const ACCOUNT: usize = 180;
 
+#[derive(Clone)]
 struct Settings {
     json: bool,
     on_file: u64,
+    /// Each measured by itself.
+    sizes: Vec<u64>,
     seconds: u64,
     clients: u64,
     dir: PathBuf,
@@ -30,6 +38,7 @@ fn settings() -> Settings {
     let mut settings = Settings {
         json: false,
         on_file: 0,
+        sizes: vec![0, 300_000],
         seconds: 5,
         clients: 64,
         dir: std::env::temp_dir().join(format!("gristmill-bench-{}", std::process::id())),
@@ -39,7 +48,8 @@ fn settings() -> Settings {
         let mut number = || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
         match argument.as_str() {
             "--json" => settings.json = true,
-            "--on-file" => settings.on_file = number(),
+            "--on-file" => settings.sizes = vec![number()],
+            "--million" => settings.sizes.push(1_000_000),
             "--seconds" => settings.seconds = number(),
             "--clients" => settings.clients = number(),
             "--dir" => settings.dir = arguments.next().expect("a directory follows").into(),
@@ -291,8 +301,8 @@ fn preload(store: &Store, raw: &mut Raw, count: u64) {
     }
 }
 
-fn tell(settings: &Settings, figure: &str, value: f64, unit: &str) {
-    let bench = format!("book_and_hold/{}_on_file", settings.on_file);
+fn tell(settings: &Settings, name: &str, figure: &str, value: f64, unit: &str) {
+    let bench = format!("{name}/{}_on_file", settings.on_file);
     if settings.json {
         let line = serde_json::json!({ "bench": bench, "figure": figure, "value": value, "unit": unit });
         println!("{line}");
@@ -301,38 +311,53 @@ fn tell(settings: &Settings, figure: &str, value: f64, unit: &str) {
     }
 }
 
+/// The figures that both ways of booking have in common.
+fn tell_all(settings: &Settings, name: &str, ours: &mut Tally, peer: &mut Tally, batch: f64) {
+    tell(settings, name, "bookings", ours.per_second(), "1/s");
+    tell(settings, name, "raw_redb_same_rows", peer.per_second(), "1/s");
+    tell(settings, name, "ratio_to_raw", ours.per_second() / peer.per_second(), "1");
+    tell(settings, name, "batch", batch, "bookings/commit");
+    tell(settings, name, "p50", ours.within(0.5), "ms");
+    tell(settings, name, "p99", ours.within(0.99), "ms");
+    tell(settings, name, "raw_commit_p50", peer.within(0.5), "ms");
+    tell(settings, name, "raw_commit_p99", peer.within(0.99), "ms");
+    tell(settings, name, "p99_ratio_to_raw", ours.within(0.99) / peer.within(0.99), "1");
+}
+
 fn main() {
-    let settings = settings();
+    let asked = settings();
+    for on_file in asked.sizes.clone() {
+        let settings = Settings { on_file, ..asked.clone() };
+        shape(&settings);
+        intent::measure(&settings);
+    }
+}
+
+/// Rows shaped like those of a booking, without the mill around them.
+fn shape(settings: &Settings) {
+    const NAME: &str = "book_and_hold";
     let store = Store::open_with(&settings.dir.join("mill"), clock, OpenOptions::default()).expect("a new store opens");
     let mut raw = Raw::open(&settings.dir);
     preload(&store, &mut raw, settings.on_file);
     let first = settings.on_file.div_ceil(UNITS) * UNITS;
     // Warm both before either is timed.
-    let mut batch = drive(&store, first, &settings, 1, &mut Tally::default());
+    let mut batch = drive(&store, first, settings, 1, &mut Tally::default());
     drive_raw(&mut raw, first, batch.round() as u64, 1, &mut Tally::default());
     // They take turns, so that neither has the better minute of a shared machine.
     let (mut ours, mut peer) = (Tally::default(), Tally::default());
     for round in 1..=settings.seconds {
         let from = first + round * 10_000_000 * UNITS;
-        batch = drive(&store, from, &settings, 1, &mut ours);
+        batch = drive(&store, from, settings, 1, &mut ours);
         drive_raw(&mut raw, from, batch.round().max(1.0) as u64, 1, &mut peer);
     }
-    tell(&settings, "bookings", ours.per_second(), "1/s");
-    tell(&settings, "raw_redb_same_rows", peer.per_second(), "1/s");
-    tell(&settings, "ratio_to_raw", ours.per_second() / peer.per_second(), "1");
-    tell(&settings, "batch", batch, "bookings/commit");
-    tell(&settings, "p50", ours.within(0.5), "ms");
-    tell(&settings, "p99", ours.within(0.99), "ms");
-    tell(&settings, "raw_commit_p50", peer.within(0.5), "ms");
-    tell(&settings, "raw_commit_p99", peer.within(0.99), "ms");
-    tell(&settings, "p99_ratio_to_raw", ours.within(0.99) / peer.within(0.99), "1");
+    tell_all(settings, NAME, &mut ours, &mut peer, batch);
     let begun = Stopwatch::now();
     store.stop();
     let stopped = begun.elapsed();
     let begun = Stopwatch::now();
     let again = Store::open_with(&settings.dir.join("mill"), clock, OpenOptions::default()).expect("it opens again");
-    tell(&settings, "open", begun.elapsed().as_secs_f64() * 1e3, "ms");
-    tell(&settings, "stop", stopped.as_secs_f64() * 1e3, "ms");
+    tell(settings, NAME, "open", begun.elapsed().as_secs_f64() * 1e3, "ms");
+    tell(settings, NAME, "stop", stopped.as_secs_f64() * 1e3, "ms");
     again.stop();
     drop(raw);
     std::fs::remove_dir_all(&settings.dir).expect("the benchmark's directory can be removed");

@@ -1,6 +1,5 @@
 //! Leases and the calendar in step: every change of a lease's time is the same change of the occupied time of its units.
 //! It refuses to free what a node may still be using: a lost node's units are unknown until the lease's end has passed.
-use super::supply::NodeFacts;
 use crate::app::ids;
 use crate::base::ids::{BookingId, LeaseId, NodeId};
 use crate::base::window::{Instant, Span, Window};
@@ -8,6 +7,7 @@ use crate::domain::bookings::booking::{Booking, EndCause, Exit};
 use crate::domain::bookings::calendar::Calendar;
 use crate::domain::bookings::lease::{Lease, LeaseState};
 use crate::domain::bookings::search::Placement;
+use crate::domain::bookings::supply::NodeFacts;
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::node::{Node, NodeContact, Pool, PoolPolicy};
 use crate::store::bookings::put_lease;

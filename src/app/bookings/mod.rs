@@ -1,6 +1,7 @@
 //! Intents of bookings: quote, book, watch, change; what each node shall run, what it reports back, and what the mill
 //! does by its own clock. It refuses to promise in two places: a plan is made on a snapshot, and the transaction decides.
 pub mod ask;
+pub mod busy;
 pub mod change;
 pub mod desired;
 pub mod facts;
@@ -11,7 +12,6 @@ pub mod plan;
 pub mod relocate;
 pub mod settle;
 pub mod show;
-pub mod supply;
 pub mod tell;
 pub mod timeline;
 pub mod upkeep;

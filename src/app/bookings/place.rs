@@ -1,7 +1,7 @@
 //! Quote and book. A quote promises nothing; booking places and holds the money in one transaction, and re-plans inside it
 //! when somebody was faster. It refuses to book on a plan that no longer holds.
 use super::ask::{self, Wanted};
-use super::supply::{NodeFacts, Supply};
+use super::busy::Busy;
 use super::{House, Voice, leases, plan, show, tell, with_occasion};
 use crate::app::error::Answer;
 use crate::app::fleet::maintenance;
@@ -14,6 +14,7 @@ use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::{Ask, Booking, BookingState, When};
 use crate::domain::bookings::calendar::Calendar;
 use crate::domain::bookings::search::Placement;
+use crate::domain::bookings::supply::{NodeFacts, Supply};
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::node::{Node, Service, Unit};
 use crate::domain::money::refusal::MoneyRefusal;
@@ -32,8 +33,9 @@ pub fn quote(mill: &Mill, actor: &Actor, request: &BookRequest, now: Instant) ->
     let view = mill.store.read()?;
     let house = House::read(&view)?;
     let Wanted { team, ask } = ask::read(&view, actor, request, now, &house.zone)?;
-    let supply = Supply::read(&view, now)?;
-    let placement = plan::choose(&supply, &supply.busy(view.calendar()), &ask, now, &house.zone)?;
+    let supply = view.supply();
+    let busy = Busy::read(&view, view.calendar(), &supply, now)?;
+    let placement = plan::choose(&supply, &busy, &ask, now, &house.zone)?;
     let node = facts(&supply, &placement)?;
     let pin = price::pin(&view, &placement.model)?;
     let price = price::price(&pin, ask.gpus, placement.window)?;
@@ -65,16 +67,30 @@ pub async fn book(
     key: Option<IdempotencyKey>,
     now: Instant,
 ) -> Answer<BookingView> {
-    let cause = Cause::Member(actor.member);
-    let mut command = Command::new(cause);
+    let (command, decide) = intent(mill, actor, request, key, now)?;
+    let id = mill.store.write(command, decide).await?;
+    show::show(mill, actor, id, now)
+}
+
+/// Decides one booking, as often as it is asked.
+pub type Decide = Box<dyn Fn(&View<'_>, Instant) -> Result<(Changes, BookingId), Reject> + Send>;
+
+/// A booking before it is decided: planned on a snapshot, with what decides it in the transaction.
+pub fn intent(
+    mill: &Mill,
+    actor: &Actor,
+    request: BookRequest,
+    key: Option<IdempotencyKey>,
+    now: Instant,
+) -> Answer<(Command, Decide)> {
+    let mut command = Command::new(Cause::Member(actor.member));
     if let Some(key) = key {
         command = command.keyed(key, digest(&("book", &request)));
     }
     let proposal = propose(mill, actor, &request, &command, now)?;
     let (owner, voice) = (actor.clone(), Voice::of(mill));
     let decide = move |view: &View<'_>, now| decide(view, (&owner, &voice), &request, proposal.as_ref(), now);
-    let id = mill.store.write(command, decide).await?;
-    show::show(mill, actor, id, now)
+    Ok((command, Box::new(decide)))
 }
 
 /// A plan made on a snapshot. A request that was answered before needs none.
@@ -91,8 +107,9 @@ fn propose(
     }
     let house = House::read(&view)?;
     let wanted = ask::read(&view, actor, request, now, &house.zone)?;
-    let supply = Supply::read(&view, now)?;
-    let placement = plan::choose(&supply, &supply.busy(view.calendar()), &wanted.ask, now, &house.zone)?;
+    let supply = view.supply();
+    let busy = Busy::read(&view, view.calendar(), &supply, now)?;
+    let placement = plan::choose(&supply, &busy, &wanted.ask, now, &house.zone)?;
     let facts = facts(&supply, &placement)?.clone();
     Ok(Some((placement, facts)))
 }
@@ -113,8 +130,9 @@ fn decide(
     let (placement, node) = match proposal {
         Some((placement, node)) if holds(view, view.calendar(), placement, now)? => (placement.clone(), node.clone()),
         _ => {
-            let supply = Supply::read(view, now)?;
-            let placement = plan::choose(&supply, &supply.busy(view.calendar()), &ask, now, &house.zone)?;
+            let supply = view.supply();
+            let busy = Busy::read(view, view.calendar(), &supply, now)?;
+            let placement = plan::choose(&supply, &busy, &ask, now, &house.zone)?;
             let node = facts(&supply, &placement)?.clone();
             (placement, node)
         }

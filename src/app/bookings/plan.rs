@@ -2,17 +2,17 @@
 //! plan is made on a snapshot and, where that one was overtaken, inside the transaction.
 use jiff::tz::TimeZone;
 
-use super::supply::Supply;
 use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::{Ask, AskShape, When};
 use crate::domain::bookings::refusal::{BookingRefusal, Offer, Why};
 use crate::domain::bookings::search::{BusyTimes, Group, Placement, Want, earliest, exactly_at};
+use crate::domain::bookings::supply::Supply;
 
 /// A plan in the making.
 struct Planner<'a, B> {
     supply: &'a Supply,
     /// The groups that take bookings of this length.
-    groups: Vec<Group>,
+    groups: Vec<&'a Group>,
     busy: &'a B,
     ask: &'a Ask,
     now: Instant,
@@ -30,11 +30,11 @@ pub fn choose<B: BusyTimes>(
 ) -> Result<Placement, BookingRefusal> {
     let planner = Planner {
         supply,
-        groups: supply.groups.iter().filter(|group| supply.takes(group, duration(ask))).cloned().collect(),
+        groups: supply.groups.iter().filter(|group| supply.takes(group, duration(ask))).collect(),
         busy,
         ask,
         now,
-        latest: now.plus(supply.horizon()),
+        latest: now.plus(supply.horizon),
     };
     planner.choose().map_err(|why| why.into_refusal(zone))
 }
@@ -83,7 +83,7 @@ impl<B: BusyTimes> Planner<'_, B> {
             let all = u32::try_from(all).unwrap_or(u32::MAX);
             return Err(Why::TooManyGpus { asked: self.ask.gpus.into(), most, all, model: self.ask.model.clone() });
         }
-        let longest = self.supply.longest();
+        let longest = self.supply.longest;
         if duration(self.ask) > longest || !self.groups.iter().any(|group| want.suits(group)) {
             return Err(Why::TooLong { longest });
         }
@@ -92,16 +92,23 @@ impl<B: BusyTimes> Planner<'_, B> {
 
     fn want(&self, not_before: Instant, latest_start: Instant) -> Want {
         let Ask { gpus, model, .. } = self.ask;
-        Want { gpus: *gpus, model: model.clone(), duration: duration(self.ask), not_before, latest_start }
+        Want {
+            gpus: *gpus,
+            model: model.clone(),
+            duration: duration(self.ask),
+            now: self.now,
+            not_before,
+            latest_start,
+        }
     }
 
     fn at(&self, window: Window) -> Result<Placement, Why> {
         let start = window.start();
         if start > self.latest {
-            return Err(Why::BeyondHorizon { horizon: self.supply.horizon(), latest: self.latest });
+            return Err(Why::BeyondHorizon { horizon: self.supply.horizon, latest: self.latest });
         }
         let want = self.want(start, start);
-        if let Some(placement) = exactly_at(&self.groups, self.busy, &want) {
+        if let Some(placement) = exactly_at(self.groups.iter().copied(), self.busy, &want) {
             return Ok(placement);
         }
         let offer = self.nearest(start);
@@ -110,14 +117,14 @@ impl<B: BusyTimes> Planner<'_, B> {
         }
         let free = (1..self.ask.gpus)
             .rev()
-            .find(|&gpus| exactly_at(&self.groups, self.busy, &Want { gpus, ..want.clone() }).is_some());
+            .find(|&gpus| exactly_at(self.groups.iter().copied(), self.busy, &Want { gpus, ..want.clone() }).is_some());
         Err(Why::Full { asked: self.ask.gpus, free: free.unwrap_or(0), window, offer })
     }
 
     fn soon(&self, not_before: Instant, deadline: Option<Instant>) -> Result<Placement, Why> {
         let from = not_before.max(self.now);
         let latest = deadline.map_or(self.latest, |by| self.latest.min(by.minus(duration(self.ask))));
-        if let Some(placement) = earliest(&self.groups, self.busy, &self.want(from, latest)) {
+        if let Some(placement) = earliest(self.groups.iter().copied(), self.busy, &self.want(from, latest)) {
             return Ok(placement);
         }
         match deadline {
@@ -128,15 +135,16 @@ impl<B: BusyTimes> Planner<'_, B> {
 
     /// The earliest slot from `start` on; if there is none until the horizon, the earliest at all.
     fn nearest(&self, start: Instant) -> Option<Offer> {
-        let after = earliest(&self.groups, self.busy, &self.want(start, self.latest));
-        let found = after.or_else(|| earliest(&self.groups, self.busy, &self.want(self.now, self.latest)))?;
+        let after = earliest(self.groups.iter().copied(), self.busy, &self.want(start, self.latest));
+        let found =
+            after.or_else(|| earliest(self.groups.iter().copied(), self.busy, &self.want(self.now, self.latest)))?;
         Some(Offer { window: found.window, gpus: self.ask.gpus, model: found.model })
     }
 
     /// From when on the first node that suits can be booked, if none of them can at `start`.
     fn all_away(&self, start: Instant, want: &Want) -> Option<Instant> {
         let suiting = || self.groups.iter().filter(|group| want.suits(group));
-        let first = suiting().map(|group| group.not_before).min()?;
+        let first = suiting().map(|group| group.opens(self.now)).min()?;
         (first > start).then_some(first)
     }
 }

@@ -1,9 +1,9 @@
 //! What is in the way of a node's maintenance or draining: moved to equal hardware at its own time and price, or shortened
 //! to the start of the maintenance, or, when its start is near and nothing is free, given back. It refuses to change what
 //! was promised without a word to whoever it was promised to.
+use super::busy::Busy;
 use super::leases::{self, Close};
 use super::settle::{self, Scene};
-use super::supply::Supply;
 use super::{House, Message, Voice};
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
@@ -12,6 +12,7 @@ use crate::base::window::{Instant, Window};
 use crate::domain::bookings::booking::{Booking, BookingState, EndCause};
 use crate::domain::bookings::lease::{Lease, LeaseState};
 use crate::domain::bookings::search::{Placement, Want, exactly_at};
+use crate::domain::bookings::supply::NodeFacts;
 use crate::domain::bookings::{say, schedule};
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::duty::{LAST_CALL, Maintenance};
@@ -87,20 +88,20 @@ fn elsewhere(
     view: &View<'_>,
     booking: &Booking,
     node: NodeId,
-) -> Result<Option<(Placement, super::supply::NodeFacts)>, StoreError> {
-    let supply = Supply::read(view, scene.now)?;
+) -> Result<Option<(Placement, NodeFacts)>, StoreError> {
+    let supply = view.supply();
     let duration = booking.window.span();
-    let groups: Vec<_> =
-        supply.groups.iter().filter(|group| group.node != node && supply.takes(group, duration)).cloned().collect();
+    let groups = supply.groups.iter().filter(|group| group.node != node && supply.takes(group, duration));
     let start = booking.window.start();
     let want = Want {
         gpus: booking.ask.gpus,
         model: Some(booking.rate.model.clone()),
         duration,
+        now: scene.now,
         not_before: start,
         latest_start: start,
     };
-    let found = exactly_at(&groups, &supply.busy(view.calendar()), &want);
+    let found = exactly_at(groups, &Busy::read(view, view.calendar(), &supply, scene.now)?, &want);
     Ok(found.and_then(|placement| {
         let facts = supply.nodes.get(&placement.node)?.clone();
         Some((placement, facts))
@@ -113,7 +114,7 @@ fn moved(
     changes: &mut Changes,
     before: Booking,
     leases: &[Lease],
-    (placement, facts): &(Placement, super::supply::NodeFacts),
+    (placement, facts): &(Placement, NodeFacts),
 ) -> Result<(), Reject> {
     let Scene { house, voice, now, .. } = *scene;
     drop_waiting(view, changes, leases, now)?;

@@ -9,7 +9,7 @@ use crate::base::window::{Instant, Span};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::fleet::duty::{Duty, Maintenance};
-use crate::domain::fleet::node::{Node, NodeContact, NodeState, Pool, Service, Unit};
+use crate::domain::fleet::node::{Node, NodeContact, NodeState, Pool, SKEW_LIMIT, Service, Unit};
 use crate::domain::notice::Common;
 use crate::domain::people::installation::Installation;
 use crate::domain::people::member::Team;
@@ -20,7 +20,6 @@ use crate::store::record::Key as _;
 use crate::store::tables::Table;
 use crate::wire::api::Moment;
 use crate::wire::api::fleet::{GpuView, MaintenanceView, NodeView};
-use crate::wire::node::SKEW_LIMIT;
 
 /// All nodes, in the order of their joining.
 pub fn nodes(mill: &Mill, who: &Actor, now: Instant) -> Answer<Vec<NodeView>> {

@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::base::ids::{LeaseId, UnitId};
-use crate::base::window::{Instant, Window};
+use crate::base::window::{Instant, Span, Window};
 
 /// One lease's time on one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,52 @@ pub enum Clash {
 }
 
 /// A unit's busy time: sorted by start, never overlapping, hence sorted by end as well. A plain vector, because copying
-/// one is a single move of memory.
-type Lane = Vec<Slot>;
+/// one is a single move of memory; beside it a summary of the idle time between, so that a search for a long gap passes
+/// over the short ones a block at a time.
+#[derive(Clone, Default)]
+struct Lane {
+    slots: Vec<Slot>,
+    /// Per block of slots the longest idle time that follows one of them, in milliseconds.
+    longest: Vec<i64>,
+}
+
+/// Slots that share one summary.
+const BLOCK: usize = 16;
+
+impl Lane {
+    /// Idle milliseconds after a slot; after the last one there is no end to them.
+    fn idle_after(&self, place: usize) -> i64 {
+        match self.slots.get(place + 1) {
+            Some(next) => next.window.start().since(self.slots[place].window.end()).as_millis(),
+            None => i64::MAX,
+        }
+    }
+
+    /// Makes the summary true again after a change at `place`, which moved all slots behind it.
+    fn summarise(&mut self, place: usize) {
+        let first = place.saturating_sub(1) / BLOCK;
+        self.longest.truncate(first);
+        for block in first..self.slots.len().div_ceil(BLOCK) {
+            let slots = block * BLOCK..(block * BLOCK + BLOCK).min(self.slots.len());
+            let longest = slots.map(|place| self.idle_after(place)).max();
+            self.longest.push(longest.unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The first slot from `place` on that is followed by so many idle milliseconds.
+    fn followed_by(&self, mut place: usize, need: i64) -> Option<usize> {
+        while place < self.slots.len() {
+            if place.is_multiple_of(BLOCK) && self.longest[place / BLOCK] < need {
+                place += BLOCK;
+            } else if self.idle_after(place) >= need {
+                return Some(place);
+            } else {
+                place += 1;
+            }
+        }
+        None
+    }
+}
 
 /// Ids are random enough in their low bits or counted up; one multiplication spreads both. Nobody outside chooses them
 /// freely, so no protection against chosen collisions is bought.
@@ -100,7 +144,34 @@ impl Calendar {
 
     /// All slots of one unit, by start.
     pub fn lane(&self, unit: UnitId) -> &[Slot] {
-        self.shards[Self::shard(unit)].get(&unit).map_or(&[], |lane| lane.as_slice())
+        self.lane_of(unit).map_or(&[], |lane| lane.slots.as_slice())
+    }
+
+    fn lane_of(&self, unit: UnitId) -> Option<&Lane> {
+        self.shards[Self::shard(unit)].get(&unit).map(|lane| &**lane)
+    }
+
+    /// The unit's idle stretches of at least `need` that end after `from`, in order and cut off at `from`; the last one
+    /// has no end.
+    pub fn idle(
+        &self,
+        unit: UnitId,
+        from: Instant,
+        need: Span,
+    ) -> impl Iterator<Item = (Instant, Option<Instant>)> + '_ {
+        let lane = self.lane_of(unit);
+        let slots = lane.map_or(&[][..], |lane| lane.slots.as_slice());
+        let mut place = slots.partition_point(|slot| slot.window.end() <= from);
+        let first = (from, slots.get(place).map(|slot| slot.window.start()));
+        let open = first.1.is_none_or(|end| end.since(from) >= need && end > from);
+        let need = need.as_millis().max(1);
+        let rest = std::iter::from_fn(move || {
+            let found = lane?.followed_by(place, need)?;
+            place = found + 1;
+            let end = slots.get(place).map(|slot| slot.window.start());
+            Some((slots[found].window.end(), end))
+        });
+        open.then_some(first).into_iter().chain(rest)
     }
 
     /// The slots of a unit that end after `from`, by start.
@@ -149,11 +220,13 @@ impl Calendar {
     pub fn from_sorted<E: From<Clash>>(slots: impl IntoIterator<Item = Result<(UnitId, Slot), E>>) -> Result<Self, E> {
         let mut calendar = Self::new();
         let shards = Arc::make_mut(&mut calendar.shards);
-        let mut lane: Lane = Vec::new();
+        let mut lane: Vec<Slot> = Vec::new();
         let mut of = None;
-        let mut keep = |unit: Option<UnitId>, lane: &mut Lane| {
+        let mut keep = |unit: Option<UnitId>, lane: &mut Vec<Slot>| {
             if let Some(unit) = unit {
-                Arc::make_mut(&mut shards[Self::shard(unit)]).insert(unit, Arc::new(lane.as_slice().to_vec()));
+                let mut whole = Lane { slots: lane.as_slice().to_vec(), longest: Vec::new() };
+                whole.summarise(0);
+                Arc::make_mut(&mut shards[Self::shard(unit)]).insert(unit, Arc::new(whole));
                 lane.clear();
             }
         };
@@ -179,8 +252,9 @@ impl Calendar {
             return Err(Clash::Taken { unit, wanted: window, taken: slot.window, by: slot.lease });
         }
         let lane = self.lane_mut(unit);
-        let place = lane.partition_point(|slot| slot.window.start() < window.start());
-        lane.insert(place, Slot { window, lease });
+        let place = lane.slots.partition_point(|slot| slot.window.start() < window.start());
+        lane.slots.insert(place, Slot { window, lease });
+        lane.summarise(place);
         self.slots += 1;
         Ok(())
     }
@@ -193,8 +267,9 @@ impl Calendar {
             return Err(Clash::NotHeld { unit, window, lease });
         }
         let lane = self.lane_mut(unit);
-        lane.remove(place);
-        if lane.is_empty() {
+        lane.slots.remove(place);
+        lane.summarise(place);
+        if lane.slots.is_empty() {
             let shards = Arc::make_mut(&mut self.shards);
             Arc::make_mut(&mut shards[Self::shard(unit)]).remove(&unit);
         }
@@ -206,7 +281,6 @@ impl Calendar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::window::Span;
     use proptest::prelude::*;
 
     fn unit(n: u128) -> UnitId {
@@ -266,6 +340,42 @@ mod tests {
         assert!(matches!(sorted(&[rows[0], (unit(1), window(4, 1))]), Err(Clash::Taken { .. })));
     }
 
+    /// Every gap in turn, without a summary.
+    fn plain_idle(slots: &[Slot], from: Instant, need: Span) -> Vec<(Instant, Option<Instant>)> {
+        let mut found = Vec::new();
+        let mut open = from;
+        for slot in slots.iter().filter(|slot| slot.window.end() > from) {
+            let end = slot.window.start();
+            if end > open && end.since(open) >= need {
+                found.push((open, Some(end)));
+            }
+            open = slot.window.end();
+        }
+        found.push((open, None));
+        found
+    }
+
+    /// Many slots, so that whole blocks are passed over.
+    #[test]
+    fn long_gaps_are_found_among_many_short_ones() {
+        let mut calendar = Calendar::new();
+        let mut at = 0;
+        for number in 0..500i64 {
+            let idle = if number % 97 == 96 { 40 } else { number % 7 };
+            calendar.occupy(unit(1), window(at + idle, 5), lease(number as u128)).unwrap();
+            at += idle + 5;
+        }
+        for step in 0..60 {
+            let slots = calendar.lane(unit(1));
+            let (gone, from) = (slots[(step * 37) % slots.len()], Instant::from_seconds(step as i64 * 40));
+            for need in [0, 3, 6, 11, 40, 41, 5000].map(Span::from_seconds) {
+                let found: Vec<_> = calendar.idle(unit(1), from, need).collect();
+                assert_eq!(found, plain_idle(calendar.lane(unit(1)), from, need), "{need:?} from {from:?}");
+            }
+            calendar.vacate(unit(1), gone.window, gone.lease).unwrap();
+        }
+    }
+
     proptest! {
         /// Held against a table of seconds.
         #[test]
@@ -292,6 +402,7 @@ mod tests {
                 }
             }
             let (u, start, length) = asked;
+            let length_asked = length / 2;
             let table = &seconds[u as usize];
             let range = start as usize..(start + length) as usize;
             let asked = window(start, length);
@@ -302,6 +413,9 @@ mod tests {
             let open: i64 = calendar.gaps(unit(u), asked.start(), asked.end()).iter().map(|w| w.span().as_seconds()).sum();
             prop_assert_eq!(open as usize, table[range].iter().filter(|second| second.is_none()).count());
             prop_assert_eq!(calendar.len(), held.len());
+            let need = Span::from_seconds(length_asked);
+            let idle: Vec<_> = calendar.idle(unit(u), asked.start(), need).collect();
+            prop_assert_eq!(idle, plain_idle(calendar.lane(unit(u)), asked.start(), need));
         }
     }
 }

@@ -8,4 +8,5 @@ pub mod refusal;
 pub mod say;
 pub mod schedule;
 pub mod search;
+pub mod supply;
 pub mod transition;

@@ -15,6 +15,28 @@ pub trait BusyTimes {
 
     /// The end of the unit's last busy window that ends at or before `at`.
     fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant>;
+
+    /// The unit's idle stretches of at least `need` that end after `from`, in order and cut off at `from`; the last one
+    /// has no end. Whoever keeps summaries passes over the short ones faster than one by one.
+    fn idle(&self, unit: UnitId, from: Instant, need: Span) -> impl Iterator<Item = (Instant, Option<Instant>)> + '_ {
+        one_by_one(self.after(unit, from), from, need)
+    }
+}
+
+/// What [`BusyTimes::idle`] answers, from the busy windows that end after `from`.
+pub fn one_by_one(
+    mut windows: impl Iterator<Item = Window>,
+    from: Instant,
+    need: Span,
+) -> impl Iterator<Item = (Instant, Option<Instant>)> {
+    let mut open = Some(from);
+    let stretches = std::iter::from_fn(move || {
+        let start = open?;
+        let end = windows.next();
+        open = end.map(Window::end);
+        Some((start, end.map(Window::start)))
+    });
+    stretches.filter(move |(start, end)| end.is_none_or(|end| end > *start && end.since(*start) >= need))
 }
 
 impl BusyTimes for Calendar {
@@ -26,6 +48,10 @@ impl BusyTimes for Calendar {
         let lane = self.lane(unit);
         let place = lane.partition_point(|slot| slot.window.end() <= at);
         lane[..place].last().map(|slot| slot.window.end())
+    }
+
+    fn idle(&self, unit: UnitId, from: Instant, need: Span) -> impl Iterator<Item = (Instant, Option<Instant>)> + '_ {
+        Self::idle(self, unit, from, need)
     }
 }
 
@@ -39,8 +65,8 @@ pub struct Group {
     pub units: Vec<UnitId>,
     /// Kept free after each lease.
     pub turnaround: Span,
-    /// Takes no lease that starts earlier: a node that is away cannot promise the present.
-    pub not_before: Instant,
+    /// Takes no lease that starts sooner than this from now: a node that is away cannot promise the present.
+    pub lead: Span,
 }
 
 /// What to look for.
@@ -52,6 +78,7 @@ pub struct Want {
     pub model: Option<String>,
     /// Longer than nothing.
     pub duration: Span,
+    pub now: Instant,
     pub not_before: Instant,
     /// The last start that is acceptable.
     pub latest_start: Instant,
@@ -65,6 +92,13 @@ impl Want {
 
     pub fn of_model(&self, group: &Group) -> bool {
         self.model.as_ref().is_none_or(|model| model.eq_ignore_ascii_case(&group.model))
+    }
+}
+
+impl Group {
+    /// The first start that it can promise.
+    pub fn opens(&self, now: Instant) -> Instant {
+        now.plus(self.lead)
     }
 }
 
@@ -88,17 +122,17 @@ struct Rank {
     stranded: i64,
 }
 
-/// One end of a stretch of possible starts: (instant, +1 or −1).
-type Edge = (i64, i32);
-
 /// The earliest placement; among equals the one that leaves the fewest units over, then the one with the smallest memory
 /// that suffices, then the one that strands the shortest gaps, then the group listed first.
-pub fn earliest<B: BusyTimes>(groups: &[Group], busy: &B, want: &Want) -> Option<Placement> {
+pub fn earliest<'g, B: BusyTimes>(
+    groups: impl IntoIterator<Item = &'g Group>,
+    busy: &B,
+    want: &Want,
+) -> Option<Placement> {
     let mut best: Option<(Instant, Rank, Placement)> = None;
-    let mut edges = Vec::new();
-    for group in groups.iter().filter(|group| want.suits(group)) {
+    for group in groups.into_iter().filter(|group| want.suits(group)) {
         let limit = best.as_ref().map_or(want.latest_start, |(start, ..)| *start);
-        let Some(start) = first_start(group, busy, want, limit, &mut edges) else { continue };
+        let Some(start) = first_start(group, busy, want, limit) else { continue };
         let Some((rank, placement)) = fit(group, busy, want, start) else { continue };
         let better =
             best.as_ref().is_none_or(|(other, known, _)| (start, &rank).cmp(&(*other, known)) == Ordering::Less);
@@ -110,48 +144,59 @@ pub fn earliest<B: BusyTimes>(groups: &[Group], busy: &B, want: &Want) -> Option
 }
 
 /// A placement that starts exactly at `want.not_before`, by the same preferences.
-pub fn exactly_at<B: BusyTimes>(groups: &[Group], busy: &B, want: &Want) -> Option<Placement> {
+pub fn exactly_at<'g, B: BusyTimes>(
+    groups: impl IntoIterator<Item = &'g Group>,
+    busy: &B,
+    want: &Want,
+) -> Option<Placement> {
     let start = want.not_before;
     groups
-        .iter()
-        .filter(|group| want.suits(group) && group.not_before <= start)
+        .into_iter()
+        .filter(|group| want.suits(group) && group.opens(want.now) <= start)
         .filter_map(|group| fit(group, busy, want, start))
         .reduce(|best, next| if next.0 < best.0 { next } else { best })
         .map(|(_, placement)| placement)
 }
 
-/// The first whole second, not after `limit`, at which enough units of the group are free for long enough.
-fn first_start<B: BusyTimes>(
-    group: &Group,
-    busy: &B,
-    want: &Want,
-    limit: Instant,
-    edges: &mut Vec<Edge>,
-) -> Option<Instant> {
-    let from = want.not_before.max(group.not_before).ceil_second();
+/// The first whole second, not after `limit`, at which enough units of the group are free for long enough. No unit can
+/// start before its own first chance, so that nothing is possible before the chance of the last unit that is needed: the
+/// search leaps there, asks again, and is done when it stays where it is.
+fn first_start<B: BusyTimes>(group: &Group, busy: &B, want: &Want, limit: Instant) -> Option<Instant> {
+    let from = want.not_before.max(group.opens(want.now)).ceil_second();
     let need = occupied(group, want);
-    if want.gpus == 1 {
-        return group
-            .units
-            .iter()
-            .filter_map(|&unit| starts(busy, unit, from, need, limit).next())
-            .map(|(a, _)| a)
-            .min();
-    }
-    edges.clear();
-    for &unit in &group.units {
-        for (first, last) in starts(busy, unit, from, need, limit) {
-            edges.push((first.as_millis(), 1));
-            // A stretch includes its last start; it is over a millisecond later.
-            edges.push((last.as_millis().saturating_add(1), -1));
+    let wanted = want.gpus as usize;
+    let stretches = |&unit: &UnitId| Runner { ahead: starts(busy, unit, from, need, limit), at: None };
+    let mut runners: Vec<_> = group.units.iter().map(stretches).collect();
+    let mut chances = Vec::with_capacity(runners.len());
+    let mut at = from;
+    loop {
+        chances.clear();
+        chances.extend(runners.iter_mut().filter_map(|runner| runner.reach(at)));
+        if wanted == 0 || chances.len() < wanted {
+            return None;
         }
+        let (_, &mut leap, _) = chances.select_nth_unstable(wanted - 1);
+        if leap == at {
+            return Some(at);
+        }
+        at = leap;
     }
-    edges.sort_unstable();
-    let mut fitting = 0;
-    edges.iter().find_map(|&(at, step)| {
-        fitting += step;
-        (step > 0 && fitting >= i32::try_from(want.gpus).ok()?).then_some(Instant::from_millis(at))
-    })
+}
+
+/// One unit's stretches of possible starts, passed once.
+struct Runner<I> {
+    ahead: I,
+    at: Option<(Instant, Instant)>,
+}
+
+impl<I: Iterator<Item = (Instant, Instant)>> Runner<I> {
+    /// The unit's first possible start at or after an instant; instants never go back.
+    fn reach(&mut self, instant: Instant) -> Option<Instant> {
+        if self.at.is_none_or(|(_, last)| last < instant) {
+            self.at = self.ahead.find(|(_, last)| *last >= instant);
+        }
+        self.at.map(|(first, _)| first.max(instant))
+    }
 }
 
 /// The stretches of starts, both ends included, at which the unit is free for `need`; none starts after `limit`.
@@ -162,29 +207,11 @@ fn starts<B: BusyTimes>(
     need: Span,
     limit: Instant,
 ) -> impl Iterator<Item = (Instant, Instant)> + '_ {
-    let mut windows = busy.after(unit, from);
-    let mut open = Some(from);
-    std::iter::from_fn(move || {
-        loop {
-            let first = open?.ceil_second();
-            if first > limit {
-                return None;
-            }
-            let last = match windows.next() {
-                Some(taken) => {
-                    open = Some(taken.end().max(from));
-                    taken.start().minus(need)
-                }
-                None => {
-                    open = None;
-                    limit
-                }
-            };
-            if first <= last {
-                return Some((first, last.min(limit)));
-            }
-        }
-    })
+    busy.idle(unit, from, need)
+        .map(|(open, taken)| (open.ceil_second(), taken))
+        .take_while(move |(first, _)| *first <= limit)
+        .map(move |(first, taken)| (first, taken.map_or(limit, |taken| taken.minus(need).min(limit))))
+        .filter(|(first, last)| first <= last)
 }
 
 /// What the calendar keeps for it: the booking and the turnaround after it.
@@ -194,7 +221,7 @@ fn occupied(group: &Group, want: &Want) -> Span {
 
 /// Chooses units of the group for a start; `None` when too few are free.
 fn fit<B: BusyTimes>(group: &Group, busy: &B, want: &Want, start: Instant) -> Option<(Rank, Placement)> {
-    let from = want.not_before.max(group.not_before);
+    let from = want.not_before.max(group.opens(want.now));
     let end = start.plus(occupied(group, want));
     let mut free: Vec<(i64, usize)> = group
         .units

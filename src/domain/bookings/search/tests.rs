@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::ids::LeaseId;
 
 /// Busy times as plain sorted lists.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,17 @@ impl BusyTimes for Lists {
 }
 
 impl Lists {
+    /// The same times as a calendar, which searches by its summaries.
+    fn calendar(&self) -> Calendar {
+        let mut calendar = Calendar::new();
+        for (number, (&unit, windows)) in self.0.iter().enumerate() {
+            for &window in windows {
+                calendar.occupy(unit, window, LeaseId::from_u128(number as u128)).unwrap();
+            }
+        }
+        calendar
+    }
+
     fn free(&self, unit: UnitId, window: Window) -> bool {
         self.0.get(&unit).into_iter().flatten().all(|busy| !busy.overlaps(window))
     }
@@ -70,7 +82,7 @@ prop_compose! {
                 memory_bytes: memory,
                 units,
                 turnaround: Span::from_seconds(turnaround),
-                not_before: second(from),
+                lead: Span::from_seconds(from),
             });
         }
         (made, lists)
@@ -83,6 +95,7 @@ fn want() -> impl Strategy<Value = Want> {
             gpus,
             model: model.map(|new| if new { "h200" } else { "a100" }.to_owned()),
             duration: Span::from_seconds(duration),
+            now: second(0),
             // Not on a whole second now and then: a start is always rounded up to one.
             not_before: half_seconds(from),
             latest_start: half_seconds((from + patience).min(2 * HORIZON)),
@@ -101,7 +114,7 @@ fn brute_force(groups: &[Group], busy: &Lists, want: &Want) -> Option<(Instant, 
     (first..=want.latest_start.as_seconds()).map(second).find_map(|start| {
         groups
             .iter()
-            .filter(|group| want.suits(group) && group.not_before <= start)
+            .filter(|group| want.suits(group) && group.opens(want.now) <= start)
             .filter_map(|group| {
                 let free = free_units(group, busy, want, start).len();
                 let leftover = free.checked_sub(want.gpus as usize)?;
@@ -118,6 +131,7 @@ proptest! {
     fn finds_what_brute_force_finds((groups, busy) in fleet(), want in want()) {
         let found = earliest(&groups, &busy, &want);
         let oracle = brute_force(&groups, &busy, &want);
+        prop_assert_eq!(&earliest(&groups, &busy.calendar(), &want), &found, "summaries change nothing");
         let Some(placement) = found else {
             prop_assert_eq!(oracle, None);
             return Ok(());
@@ -152,13 +166,13 @@ fn group(node: u128, units: std::ops::Range<u128>, memory_bytes: u64) -> Group {
         memory_bytes,
         units: units.map(UnitId::from_u128).collect(),
         turnaround: Span::ZERO,
-        not_before: second(0),
+        lead: Span::ZERO,
     }
 }
 
 fn simple(gpus: u32) -> Want {
     let (not_before, latest_start) = (second(0), second(100));
-    Want { gpus, model: None, duration: Span::from_seconds(10), not_before, latest_start }
+    Want { gpus, model: None, duration: Span::from_seconds(10), now: second(0), not_before, latest_start }
 }
 
 #[test]

@@ -1,0 +1,339 @@
+//! What there is to book: the fleet as the search sees it, summed up per node and model and kept true row by row, so that a
+//! quote reads no row of it. It refuses nodes that are not admitted, units out of service, and to believe that a node that
+//! is away will be there in a minute.
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use super::schedule::AWAY_LEAD;
+use super::search::Group;
+use crate::base::hardware::{Share, UnitShape};
+use crate::base::ids::{NodeId, PoolId, TeamId, UnitId};
+use crate::base::window::Span;
+use crate::domain::fleet::node::{Node, NodeContact, Pool, PoolPolicy, SKEW_LIMIT, Service, Unit};
+
+/// What a lease needs to know of its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    pub name: String,
+    pub owner: Option<TeamId>,
+    pub policy: PoolPolicy,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    /// All its GPUs, those out of service included: shares of a node never add up to more than the node.
+    pub gpus: u32,
+}
+
+impl NodeFacts {
+    pub fn share(&self, gpus: u32) -> Share {
+        Share::proportional(self.cpus, self.memory_bytes, self.disk_bytes, gpus, self.gpus)
+    }
+}
+
+/// The bookable fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Supply {
+    /// By node, then by model.
+    pub groups: Vec<Group>,
+    pub nodes: HashMap<NodeId, NodeFacts>,
+    /// Nodes that have joined and were not revoked, bookable or not.
+    pub joined: usize,
+    /// The longest booking that any node takes.
+    pub longest: Span,
+    /// How far ahead any node takes bookings.
+    pub horizon: Span,
+}
+
+impl Supply {
+    /// All models, each once, sorted.
+    pub fn models(&self) -> Vec<String> {
+        let mut models: Vec<String> = self.groups.iter().map(|group| group.model.clone()).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+
+    /// Whether the node takes bookings of this length.
+    pub fn takes(&self, group: &Group, duration: Span) -> bool {
+        duration <= self.longest && self.nodes.get(&group.node).is_some_and(|node| duration <= node.policy.longest)
+    }
+}
+
+/// What is kept of one node and its rows; they may come in any order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Summary {
+    node: Option<Row>,
+    /// Connected, and whether its clock is believed; `None` before the first contact.
+    contact: Option<(bool, bool)>,
+    units: BTreeMap<UnitId, UnitRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    name: String,
+    owner: Option<TeamId>,
+    pool: PoolId,
+    cpus: u32,
+    memory_bytes: u64,
+    disk_bytes: u64,
+    joined: bool,
+    admitted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct UnitRow {
+    model: String,
+    index: u32,
+    memory_bytes: u64,
+    in_service: bool,
+}
+
+/// The fleet's summaries. A value of persistent parts, like the calendar: a clone costs pointers, a change copies the node
+/// it touches and the list of nodes, and what does not matter to the search (a heartbeat) changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct FleetSummary {
+    pools: Arc<BTreeMap<PoolId, PoolPolicy>>,
+    nodes: Arc<BTreeMap<NodeId, Arc<Summary>>>,
+    /// Put together when it is first asked for after a change.
+    supply: Arc<OnceLock<Arc<Supply>>>,
+}
+
+impl PartialEq for FleetSummary {
+    fn eq(&self, other: &Self) -> bool {
+        self.pools == other.pools && self.nodes == other.nodes
+    }
+}
+
+impl FleetSummary {
+    /// The bookable fleet; the same one until a change.
+    pub fn supply(&self) -> Arc<Supply> {
+        Arc::clone(self.supply.get_or_init(|| Arc::new(self.put_together())))
+    }
+
+    pub fn pool(&mut self, pool: &Pool) {
+        if self.pools.get(&pool.id) != Some(&pool.policy) {
+            Arc::make_mut(&mut self.pools).insert(pool.id, pool.policy);
+            self.supply = Arc::default();
+        }
+    }
+
+    pub fn node(&mut self, node: &Node) {
+        let row = Row {
+            name: node.name.to_string(),
+            owner: node.owner,
+            pool: node.pool,
+            cpus: node.observed.cpus,
+            memory_bytes: node.observed.memory_bytes,
+            disk_bytes: node.observed.disk_bytes,
+            joined: !node.is_gone(),
+            admitted: node.is_open(),
+        };
+        self.change(node.id, |summary| summary.node = Some(row));
+    }
+
+    pub fn contact(&mut self, contact: &NodeContact) {
+        let believed = contact.skew_ms.unsigned_abs() <= SKEW_LIMIT.as_millis().unsigned_abs();
+        self.change(contact.node, |summary| summary.contact = Some((contact.connected, believed)));
+    }
+
+    pub fn unit(&mut self, unit: &Unit) {
+        if unit.shape != UnitShape::Gpu {
+            return;
+        }
+        let row = UnitRow {
+            model: unit.model.clone(),
+            index: unit.index,
+            memory_bytes: unit.memory_bytes,
+            in_service: unit.service == Service::In,
+        };
+        self.change(unit.node, |summary| {
+            summary.units.insert(unit.id, row);
+        });
+    }
+
+    fn change(&mut self, node: NodeId, act: impl FnOnce(&mut Summary)) {
+        let mut summary = self.nodes.get(&node).map(|known| Summary::clone(known)).unwrap_or_default();
+        act(&mut summary);
+        if self.nodes.get(&node).is_none_or(|known| **known != summary) {
+            Arc::make_mut(&mut self.nodes).insert(node, Arc::new(summary));
+            self.supply = Arc::default();
+        }
+    }
+
+    fn put_together(&self) -> Supply {
+        let mut supply = Supply::default();
+        for (&id, summary) in self.nodes.iter() {
+            let Some(row) = summary.node.as_ref().filter(|row| row.joined) else { continue };
+            supply.joined += 1;
+            let lead = match summary.contact {
+                Some((_, false)) => continue,
+                Some((true, true)) => Span::ZERO,
+                _ => AWAY_LEAD,
+            };
+            if let Some(&policy) = self.pools.get(&row.pool).filter(|_| row.admitted) {
+                supply.add(id, row, policy, &summary.units, lead);
+            }
+        }
+        supply
+    }
+}
+
+impl Supply {
+    fn add(&mut self, id: NodeId, row: &Row, policy: PoolPolicy, units: &BTreeMap<UnitId, UnitRow>, lead: Span) {
+        let facts = NodeFacts {
+            name: row.name.clone(),
+            owner: row.owner,
+            policy,
+            cpus: row.cpus,
+            memory_bytes: row.memory_bytes,
+            disk_bytes: row.disk_bytes,
+            gpus: u32::try_from(units.len()).unwrap_or(u32::MAX),
+        };
+        let mut by_model: BTreeMap<&str, Vec<(UnitId, &UnitRow)>> = BTreeMap::new();
+        for (&unit, row) in units.iter().filter(|(_, row)| row.in_service) {
+            by_model.entry(&row.model).or_default().push((unit, row));
+        }
+        for (model, mut units) in by_model {
+            units.sort_by_key(|(unit, row)| (row.index, *unit));
+            self.groups.push(Group {
+                node: id,
+                model: model.to_owned(),
+                memory_bytes: units.iter().map(|(_, row)| row.memory_bytes).min().unwrap_or(0),
+                units: units.iter().map(|(unit, _)| *unit).collect(),
+                turnaround: policy.turnaround,
+                lead,
+            });
+        }
+        self.longest = self.longest.max(policy.longest);
+        self.horizon = self.horizon.max(policy.horizon);
+        self.nodes.insert(id, facts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hardware::ObservedNode;
+    use crate::base::secret::SecretHash;
+    use crate::base::window::Instant;
+    use crate::domain::fleet::duty::Duty;
+    use crate::domain::fleet::node::NodeState;
+
+    fn pool() -> Pool {
+        let policy = PoolPolicy::kind(false);
+        Pool { id: PoolId::from_u128(1), name: "Main".parse().unwrap(), auto_admit: true, policy }
+    }
+
+    fn node(id: u128, state: NodeState) -> Node {
+        Node {
+            id: NodeId::from_u128(id),
+            name: format!("stone-{id}").parse().unwrap(),
+            pool: PoolId::from_u128(1),
+            owner: None,
+            key: SecretHash::of(&[0]),
+            certificate_serial: "1".to_owned(),
+            certificate_expires: Instant::from_seconds(9),
+            certificate_next: None,
+            state,
+            duty: Duty::default(),
+            observed: ObservedNode { cpus: 8, ..ObservedNode::default() },
+            epoch: 1,
+            generation: 1,
+            joined: Instant::from_seconds(0),
+            local: false,
+        }
+    }
+
+    fn admitted() -> NodeState {
+        NodeState::Admitted { since: Instant::from_seconds(0) }
+    }
+
+    fn unit(id: u128, node: u128, model: &str, service: Service) -> Unit {
+        Unit {
+            id: UnitId::from_u128(id),
+            node: NodeId::from_u128(node),
+            pool: PoolId::from_u128(1),
+            uuid: id.to_string(),
+            model: model.to_owned(),
+            shape: UnitShape::Gpu,
+            // Against the order of the ids.
+            index: 100 - u32::try_from(id).unwrap(),
+            minor: None,
+            memory_bytes: 1 << 30,
+            service,
+        }
+    }
+
+    fn contact(node: u128, connected: bool, skew_ms: i64, last: i64) -> NodeContact {
+        let last = Instant::from_seconds(last);
+        NodeContact { node: NodeId::from_u128(node), epoch: 1, connected, last, skew_ms }
+    }
+
+    #[test]
+    fn rows_may_come_in_any_order_and_only_what_may_be_booked_is_offered() {
+        let out = Service::Out { since: Instant::from_seconds(0), why: "dust".to_owned() };
+        let steps: [fn(&mut FleetSummary, Service); 4] = [
+            |fleet, out| {
+                [unit(1, 7, "A", Service::In), unit(2, 7, "A", Service::In), unit(3, 7, "B", out)]
+                    .iter()
+                    .for_each(|unit| fleet.unit(unit))
+            },
+            |fleet, _| fleet.node(&node(7, admitted())),
+            |fleet, _| fleet.contact(&contact(7, true, 0, 1)),
+            |fleet, _| fleet.pool(&pool()),
+        ];
+        let built = |order: [usize; 4]| {
+            let mut fleet = FleetSummary::default();
+            order.iter().for_each(|&step| steps[step](&mut fleet, out.clone()));
+            fleet
+        };
+        let fleet = built([0, 1, 2, 3]);
+        for order in [[3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
+            assert!(built(order) == fleet);
+            assert_eq!(built(order).supply(), fleet.supply());
+        }
+        let supply = fleet.supply();
+        let [group] = supply.groups.as_slice() else { panic!("{:?}", supply.groups) };
+        assert_eq!(group.units, [2, 1].map(UnitId::from_u128), "in the order of the GPUs");
+        assert_eq!((supply.nodes[&group.node].gpus, supply.joined, group.lead), (3, 1, Span::ZERO));
+        assert_eq!((supply.models(), supply.longest), (vec!["A".to_owned()], Span::from_days(7)));
+    }
+
+    #[test]
+    fn a_node_is_offered_as_far_as_it_can_be_believed() {
+        let mut fleet = FleetSummary::default();
+        fleet.pool(&pool());
+        fleet.node(&node(7, admitted()));
+        fleet.unit(&unit(1, 7, "A", Service::In));
+        let lead = |fleet: &FleetSummary| fleet.supply().groups.first().map(|group| group.lead);
+        assert_eq!(lead(&fleet), Some(AWAY_LEAD), "never heard of");
+        fleet.contact(&contact(7, true, 60_000, 1));
+        assert_eq!(lead(&fleet), Some(Span::ZERO));
+        fleet.contact(&contact(7, true, -60_001, 2));
+        assert_eq!(lead(&fleet), None, "its clock is not believed");
+        fleet.contact(&contact(7, false, 0, 3));
+        assert_eq!(lead(&fleet), Some(AWAY_LEAD));
+        let pending = NodeState::Pending;
+        let revoked = NodeState::Revoked { at: Instant::from_seconds(5) };
+        for (state, joined) in [(pending, 1), (revoked, 0), (admitted(), 1)] {
+            let open = matches!(state, NodeState::Admitted { .. });
+            fleet.node(&node(7, state));
+            assert_eq!((fleet.supply().joined, fleet.supply().groups.len()), (joined, usize::from(open)));
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_changes_nothing_and_a_clone_keeps_what_it_saw() {
+        let mut fleet = FleetSummary::default();
+        fleet.pool(&pool());
+        fleet.node(&node(7, admitted()));
+        fleet.unit(&unit(1, 7, "A", Service::In));
+        fleet.contact(&contact(7, true, 0, 1));
+        let (before, supply) = (fleet.clone(), fleet.supply());
+        fleet.contact(&contact(7, true, 900, 31));
+        fleet.node(&Node { epoch: 2, ..node(7, admitted()) });
+        assert!(Arc::ptr_eq(&fleet.supply(), &supply), "nothing is put together anew");
+        fleet.unit(&unit(2, 7, "A", Service::In));
+        assert_eq!((before.supply().groups[0].units.len(), fleet.supply().groups[0].units.len()), (1, 2));
+    }
+}
