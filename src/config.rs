@@ -20,6 +20,9 @@ pub struct ServeSettings {
     /// Where people reach this server, such as https://mill.lab; links in mails and invitations use it
     #[arg(long, env = "GRISTMILL_PUBLIC_URL")]
     pub public_url: Option<String>,
+    /// What machines dial to reach the gateway, such as https://mill.lab:8443, where that is not the public URL's host with the gateway's port
+    #[arg(long, env = "GRISTMILL_GATEWAY_URL")]
+    pub gateway_url: Option<String>,
     /// Certificate chain (PEM) for the front door; without it the mill's own CA signs one off loopback. The files are
     /// read again when they change, and at once on SIGHUP; open connections go on
     #[arg(long, env = "GRISTMILL_TLS_CERT", requires = "tls_key")]
@@ -71,6 +74,32 @@ impl ServeSettings {
                 format!("{scheme}://{host}:{}", listening.port())
             }
         }
+    }
+
+    /// The names under which people reach this server: the public URL's, else this machine's own where it listens for all.
+    pub fn hosts(&self) -> Vec<String> {
+        match &self.public_url {
+            Some(url) => vec![url.clone()],
+            None if self.listen.ip().is_unspecified() => hostname().into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// What other machines dial, and whether only this one can: the address that was given, else the one the gateway
+    /// listens on, else the public URL's host with its port.
+    pub fn gateway_url(&self, url: &str, listening: SocketAddr) -> (String, bool) {
+        if let Some(given) = &self.gateway_url {
+            return (given.trim_end_matches('/').to_owned(), false);
+        }
+        if !listening.ip().is_unspecified() {
+            return (format!("https://{listening}"), listening.ip().is_loopback());
+        }
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        (format!("https://{host}:{}", listening.port()), false)
     }
 
     /// The names that the mill's own certificate carries.

@@ -47,6 +47,49 @@ pub enum DialError {
     Strange(StatusCode),
 }
 
+impl DialError {
+    /// Whether the mill takes this node's certificate no more: it has ended, or another came after it.
+    pub fn is_about_certificate(&self) -> bool {
+        use rustls::AlertDescription::{
+            AccessDenied, BadCertificate, CertificateExpired, CertificateRevoked, CertificateUnknown,
+        };
+        let alert = matches!(
+            self.tls(),
+            Some(rustls::Error::AlertReceived(
+                AccessDenied | BadCertificate | CertificateExpired | CertificateRevoked | CertificateUnknown
+            ))
+        );
+        alert || matches!(self, Self::Refused(problem) if problem.code == "unknown_certificate")
+    }
+
+    /// What TLS said, wherever in the connection it said it.
+    fn tls(&self) -> Option<&rustls::Error> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+                return Some(tls);
+            }
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause = match inner {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    /// Whether a certificate was refused because one of the two clocks is far off.
+    pub fn is_about_time(&self) -> bool {
+        use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        matches!(
+            self.tls(),
+            Some(rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+            ))
+        )
+    }
+}
+
 /// Where the gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -104,6 +147,49 @@ impl Server {
         }
     }
 
+    /// One request without a body, one JSON answer.
+    pub async fn get<T: DeserializeOwned>(&self, tls: Arc<ClientConfig>, path: &str) -> Result<T, DialError> {
+        let (status, bytes) = self.request(tls, Method::GET, path, Vec::new()).await?;
+        match serde_json::from_slice(&bytes) {
+            Ok(answer) if status.is_success() => Ok(answer),
+            _ => Err(refusal(status, &bytes)),
+        }
+    }
+
+    /// One request whose long answer is handed on piece by piece, until `take` wants no more. Answers over `limit` bytes
+    /// are cut off.
+    pub async fn download(
+        &self,
+        tls: Arc<ClientConfig>,
+        path: &str,
+        limit: u64,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), DialError> {
+        let stream = self.connect(tls).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(connection);
+        let asked = sender.send_request(request(Method::GET, path, Vec::new()));
+        let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| DialError::Slow(self.to_string()))??;
+        if !answer.status().is_success() {
+            let status = answer.status();
+            let bytes = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
+            return Err(refusal(status, &bytes.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes)));
+        }
+        let (mut body, mut left) = (answer.into_body(), limit);
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| DialError::Slow(self.to_string()))? else { break };
+            let frame = frame?;
+            let Some(piece) = frame.data_ref() else { continue };
+            left = left.saturating_sub(piece.len() as u64);
+            if left == 0 || !take(piece) {
+                break;
+            }
+        }
+        driver.abort();
+        Ok(())
+    }
+
     /// The mill's root as the server hands it out, over a connection that proves nothing: the caller holds it against a
     /// fingerprint before it is used.
     pub async fn unproven_root(&self) -> Result<String, DialError> {
@@ -132,14 +218,7 @@ impl Server {
         let asking = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             let driver = tokio::spawn(connection);
-            let request = Request::builder()
-                .method(method)
-                .uri(path)
-                .header("host", GATEWAY_NAME)
-                .header("content-type", "application/json")
-                .body(Full::new(Bytes::from(body)))
-                .expect("the request is made of fixed parts");
-            let answer = sender.send_request(request).await?;
+            let answer = sender.send_request(request(method, path, body)).await?;
             let status = answer.status();
             let bytes = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
             driver.abort();
@@ -167,6 +246,16 @@ impl Server {
             Ok(Err(error)) => Err(DialError::WebSocket(Box::new(error))),
         }
     }
+}
+
+fn request(method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", GATEWAY_NAME)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .expect("the request is made of fixed parts")
 }
 
 /// A WebSocket to the gateway.

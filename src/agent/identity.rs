@@ -1,8 +1,9 @@
 //! Who this node is: a key that never leaves its directory, and the certificate that the mill gave for it. It refuses to
 //! change between real and simulated: a node is one or the other for its whole life.
+use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -61,6 +62,11 @@ impl NodeKey {
         Ok(CertificateParams::default().serialize_request(&self.0)?.pem()?)
     }
 
+    /// ECDSA over SHA-256 of some bytes, in ASN.1.
+    pub fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, IdentityError> {
+        Ok(SigningKey::sign(&self.0, bytes)?)
+    }
+
     /// What simulated GPUs are derived from: the same for this node for ever, and no other's.
     pub fn seed(&self) -> String {
         hex(&sha256(self.0.public_key_raw()))
@@ -76,6 +82,12 @@ impl NodeKey {
 /// The membership on file; `None` before the node joined.
 pub fn membership(place: &Place) -> Result<Option<Membership>, IdentityError> {
     Ok(place.read_json(NODE)?)
+}
+
+/// The node that this directory belongs to, read without taking the directory; `None` where that cannot be said.
+pub fn known(data: &Path) -> Option<NodeId> {
+    let text = std::fs::read_to_string(data.join(NODE)).ok()?;
+    serde_json::from_str::<Membership>(&text).ok().map(|membership| membership.node)
 }
 
 pub fn keep_membership(place: &Place, membership: &Membership) -> Result<(), IdentityError> {

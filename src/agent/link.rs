@@ -12,7 +12,7 @@ use super::dial::{DialError, Server, Socket};
 use super::keeper::{Order, Report};
 use super::orders::Measured;
 use super::place::Place;
-use super::streams;
+use super::{streams, upgrade};
 use crate::base::hardware::ObservedNode;
 use crate::base::window::Span;
 use crate::clock;
@@ -35,6 +35,8 @@ pub enum LinkError {
     Silent,
     #[error("the mill ends the connection: {0}")]
     Goodbye(String),
+    #[error("the mill speaks another version of the node protocol, and its program was not installed: {0}")]
+    Unlike(String),
     #[error("the mill said something that this agent does not understand; install the same gristmill on both")]
     Strange,
 }
@@ -48,6 +50,13 @@ pub struct Link {
     pub orders: mpsc::Sender<Order>,
     pub report: watch::Receiver<Report>,
     pub observed: watch::Receiver<Arc<ObservedNode>>,
+}
+
+impl LinkError {
+    /// Whether the mill takes this node's certificate no more.
+    pub fn is_about_certificate(&self) -> bool {
+        matches!(self, Self::Dial(error) if error.is_about_certificate())
+    }
 }
 
 impl Link {
@@ -74,6 +83,10 @@ impl Link {
         let answer = tokio::time::timeout(WELCOME_WAIT, hear(&mut socket)).await.map_err(|_| LinkError::Silent)??;
         let (epoch, node, clock, heartbeat) = match answer {
             Some(ToAgent::Welcome { epoch, node, clock, heartbeat }) => (epoch, node, clock, heartbeat),
+            Some(ToAgent::Upgrade { version, sha256 }) => {
+                // The two do not understand each other, but this much they do.
+                return Err(LinkError::Unlike(self.upgrade(&version, &sha256).await));
+            }
             Some(other) => return Err(goodbye(other)),
             None => return Err(LinkError::Strange),
         };
@@ -116,7 +129,17 @@ impl Link {
                             });
                         }
                         ToAgent::StillThere { question } => say(&mut socket, &FromAgent::Here { epoch, question }).await?,
-                        ToAgent::Upgrade { version, .. } => tracing::warn!(version, "the mill offers another version; install it"),
+                        ToAgent::Upgrade { version, sha256 } => {
+                            let (server, tls, refuse) = (self.server.clone(), self.tls.clone(), refuse.clone());
+                            tokio::spawn(async move {
+                                if let Err(error) = upgrade::become_program(&server, tls, &version, &sha256).await {
+                                    tracing::error!(%error, version, "the agent stays what it is");
+                                    let why = error.to_string();
+                                    // Without a connection the mill offers it again.
+                                    let _ = refuse.send(FromAgent::UpgradeFailed { epoch, version, why }).await;
+                                }
+                            });
+                        }
                         other @ (ToAgent::Welcome { .. } | ToAgent::Goodbye { .. }) => return Err(goodbye(other)),
                     }
                 }
@@ -142,6 +165,12 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Answers why it did not become the offered program.
+    async fn upgrade(&self, version: &str, sha256: &str) -> String {
+        let failed = upgrade::become_program(&self.server, self.tls.clone(), version, sha256).await;
+        failed.map_or_else(|error| error.to_string(), |()| "another offer is being followed".to_owned())
     }
 
     async fn order(&self, order: Order) -> Result<(), LinkError> {

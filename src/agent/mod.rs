@@ -15,10 +15,12 @@ pub mod link;
 pub mod observe;
 pub mod orders;
 pub mod place;
+pub mod preflight;
 pub mod runtime;
 pub mod shim;
 pub mod spec;
 pub mod streams;
+pub mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +34,10 @@ use self::identity::{IdentityError, Membership, NodeKey};
 use self::join::{JoinError, Newcomer, Pin};
 use self::link::Link;
 use self::place::{Place, PlaceError};
+use self::preflight::Ground;
 use crate::base::hardware::ObservedNode;
+use crate::base::ids::NodeId;
+use crate::base::preflight::{Finding, any_stops};
 use crate::base::secret::Secret;
 use crate::clock;
 
@@ -57,6 +62,8 @@ pub struct AgentSettings {
 /// Why the agent stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
+    #[error("this machine cannot be a node like this; what stops it stands above, with what to do")]
+    Unfit,
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error(transparent)]
@@ -75,10 +82,7 @@ pub async fn run(settings: AgentSettings) -> Result<std::convert::Infallible, Ag
     if let Some(known) = &known {
         same_reality(known.simulated_gpus.is_some(), settings.simulated_gpus.is_some())?;
     }
-    let source = match settings.simulated_gpus {
-        Some(count) => Source::Simulated { seed: key.seed(), count },
-        None => Source::Nvml,
-    };
+    let source = source(settings.simulated_gpus, &key);
     // Leases go on at once: neither the mill nor the driver is needed for that.
     let (orders, report) = keeper::start(place.clone(), settings.simulated_gpus.is_some())?;
     let membership = match known {
@@ -99,6 +103,47 @@ pub async fn run(settings: AgentSettings) -> Result<std::convert::Infallible, Ag
     let simulated = settings.simulated_gpus.is_some();
     let link = Link { place, server: settings.server, tls, simulated, orders, report, observed };
     connect_forever(link, root, key, membership).await
+}
+
+fn source(simulated_gpus: Option<u32>, key: &NodeKey) -> Source {
+    match simulated_gpus {
+        Some(count) => Source::Simulated { seed: key.seed(), count },
+        None => Source::Nvml,
+    }
+}
+
+/// What [`enter`] came to.
+pub enum Entered {
+    /// It was one before.
+    Already(NodeId),
+    Joined(NodeId),
+}
+
+/// Looks the machine over, joins, and leaves the work to an agent that is started later. `tell` is given what was found.
+/// The people who wait for the machine see how far it is.
+pub async fn enter(settings: AgentSettings, tell: impl FnOnce(&[Finding])) -> Result<Entered, AgentError> {
+    // Without taking the directory: an agent may be at work in it.
+    if let Some(node) = identity::known(&settings.data) {
+        return Ok(Entered::Already(node));
+    }
+    let place = Place::take(&settings.data)?;
+    let key = NodeKey::open(&place)?;
+    let token = (settings.token)().ok_or(JoinError::NoToken)?;
+    let root = join::pin_root(&place, &settings.server, settings.pin.as_ref()).await?;
+    let hostname = crate::config::hostname().unwrap_or_default();
+    join::arrive(&settings.server, &root, &token, &hostname, Vec::new()).await?;
+    let simulated = settings.simulated_gpus.is_some();
+    let (data, server, pin) = (settings.data.clone(), Some(settings.server.clone()), Some(Pin::Root(root.clone())));
+    let findings = preflight::look(&Ground { data, server, pin, simulated }).await;
+    tell(&findings);
+    join::arrive(&settings.server, &root, &token, &hostname, findings.clone()).await?;
+    if any_stops(&findings) {
+        return Err(AgentError::Unfit);
+    }
+    let source = source(settings.simulated_gpus, &key);
+    let again = Box::new(move || Some(token));
+    let joined = first_join(&place, &settings.server, settings.pin.as_ref(), again, &key, &source).await?;
+    Ok(Entered::Joined(joined.node))
 }
 
 async fn first_join(
@@ -156,7 +201,16 @@ async fn connect_forever(
         let until = membership.renew_at.since(clock::now()).as_millis();
         let until = Duration::from_millis(u64::try_from(until).unwrap_or(0));
         tokio::select! {
-            error = link.run(&mut welcomed) => tracing::warn!(%error, "not connected to the mill; leases go on"),
+            error = link.run(&mut welcomed) => {
+                tracing::warn!(%error, "not connected to the mill; leases go on");
+                if error.is_about_certificate()
+                    && let Some(back) = come_back(&link, &root, &key, &membership).await
+                {
+                    link.tls = identity::tls(&root, Some((&key, &back)))?;
+                    membership = back;
+                    continue;
+                }
+            }
             () = tokio::time::sleep(until) => {
                 let renewed = join::renew(&link.place, &link.server, link.tls.clone(), &key, membership.simulated_gpus);
                 match renewed.await {
@@ -177,6 +231,20 @@ async fn connect_forever(
             wait = SHORTEST_WAIT;
         }
         wait = rest(wait).await;
+    }
+}
+
+/// Away for so long that the certificate has ended: the key brings the node back, unless it was revoked.
+async fn come_back(link: &Link, root: &str, key: &NodeKey, membership: &Membership) -> Option<Membership> {
+    match join::come_back(&link.place, &link.server, root, key, membership.simulated_gpus).await {
+        Ok(back) => {
+            tracing::info!("the node came back with its key and has a new certificate");
+            Some(back)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the node cannot come back with its key");
+            None
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The mill as the intents see it: the store and the few things that live beside it in memory. It refuses globals: whoever
 //! needs it is given it.
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
+use crate::app::fleet::doors::Doors;
 use crate::app::fleet::hub::Hub;
+use crate::app::fleet::program::Known;
 use crate::app::people::password::Passwords;
 use crate::app::people::throttle::Throttle;
 use crate::app::trust::seal::Seal;
@@ -29,6 +31,10 @@ pub struct Inner {
     /// Where people reach this server, without a trailing slash.
     pub public_url: String,
     pub data: PathBuf,
+    /// Told once the doors are open.
+    pub told_doors: OnceLock<Doors>,
+    /// This program as a file.
+    pub program: Known,
 }
 
 impl Mill {
@@ -43,6 +49,8 @@ impl Mill {
             hub,
             public_url: public_url.trim_end_matches('/').to_owned(),
             data: data.to_path_buf(),
+            told_doors: OnceLock::new(),
+            program: Known::default(),
         }))
     }
 

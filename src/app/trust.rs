@@ -185,6 +185,11 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     hex(&sha256(certificate))
 }
 
+/// The same of a certificate as PEM.
+pub fn pem_fingerprint(pem: &str) -> Result<String, TrustError> {
+    Ok(fingerprint(&CertificateDer::from_pem_slice(pem.as_bytes()).map_err(TrustError::RootPem)?))
+}
+
 /// A pair made by this authority, ready for a TLS server; `None` inside `issued.key_pem` is refused.
 pub fn server_key(issued: &Issued) -> Result<CertifiedKey, files::PemError> {
     let key = issued.key_pem.as_ref().map_or("", Secret::expose);

@@ -117,6 +117,8 @@ ids! {
     HoldId = "hd";
     /// An invitation to join a team.
     InvitationId = "iv";
+    /// A join token: what lets one machine in. It names the token and gives nothing away.
+    JoinTokenId = "jt";
     /// A lease: GPUs of one node for one window.
     LeaseId = "ls";
     /// A stretch in which a node is out of the calendar.

@@ -3,6 +3,8 @@
 pub mod credits;
 pub mod hardware;
 pub mod ids;
+pub mod preflight;
+pub mod program;
 pub mod secret;
 pub mod telemetry;
 pub mod text;

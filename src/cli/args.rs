@@ -27,6 +27,9 @@ pub enum Verb {
     Status,
     /// The machines
     Nodes,
+    /// Add a machine, admit it, take it out
+    #[command(subcommand)]
+    Node(NodeVerb),
     /// The GPUs, and which are free
     Gpus,
     /// Your bookings that are under way or to come
@@ -80,6 +83,46 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Write a backup of the running mill to a file
     Backup { file: PathBuf },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum NodeVerb {
+    /// Print the line to paste on a machine that shall become a node; it works once, for 15 minutes
+    Add(NodeAddArgs),
+    /// Admit a node that waits, or accept the changed hardware of one that was closed for it
+    Admit {
+        /// Id or name
+        node: String,
+    },
+    /// Let a node's agent become the mill's version; its leases go on
+    Upgrade {
+        /// Id or name
+        node: String,
+        /// Also when it is that version already
+        #[arg(long)]
+        again: bool,
+    },
+    /// End a node's membership for good: its connection closes at once
+    Revoke {
+        /// Id or name
+        node: String,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct NodeAddArgs {
+    /// Id or name; may be left out where there is one pool
+    #[arg(long)]
+    pub pool: Option<String>,
+    /// The team that owns the machine; the organisation without it
+    #[arg(long, value_name = "TEAM")]
+    pub owner_team: Option<String>,
+    /// The node's name; its host name without it
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Stay until the machine is a node, and say how far it is
+    #[arg(long)]
+    pub wait: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -264,6 +307,10 @@ mod tests {
             "status",
             "nodes --json",
             "gpus",
+            "node add --pool main --owner-team Vision --name stone-1 --wait",
+            "node admit stone-1",
+            "node revoke nd_1",
+            "node upgrade stone-1 --again",
             "bookings",
             "show bk_1",
             "quote --gpus 2 --model H100 --for 3h --at 2026-12-01T09:00",

@@ -14,6 +14,7 @@ mod failure;
 mod fleet;
 mod home;
 mod money;
+mod nodes;
 pub mod output;
 mod people;
 mod tls;
@@ -52,6 +53,7 @@ async fn carry_out(verb: Verb, out: &Output) -> Result<u8, Failure> {
         Verb::Login(_) => {}
         Verb::Status => people::status(&client, out).await?,
         Verb::Nodes => fleet::nodes(&client, out).await?,
+        Verb::Node(verb) => return nodes::carry_out(&client, verb, out).await,
         Verb::Gpus => fleet::gpus(&client, out).await?,
         Verb::Bookings(args) => bookings::list(&client, args, out).await?,
         Verb::Show { id } => bookings::show(&client, &id, out).await?,

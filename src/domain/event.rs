@@ -63,6 +63,12 @@ pub enum Event {
     BrakePulled { lost: usize, nodes: usize },
     BrakeReleased,
     JoinTokenMade { pool: PoolId },
+    JoinTokenSeen { token: JoinTokenId },
+    NodeDoubled { node: NodeId },
+    NodeReturned { node: NodeId },
+    NodeUpgradeAsked { node: NodeId },
+    NodeVersionChanged { node: NodeId },
+    PoolAdmissionChanged { pool: PoolId },
     // bookings
     BookingPlaced { booking: BookingId, team: TeamId, window: Window },
     BookingRelocated { booking: BookingId, node: NodeId },

@@ -11,6 +11,7 @@ use crate::agent::gpu::Source;
 use crate::app::bookings::orders::FromBookings;
 use crate::app::bookings::upkeep;
 use crate::app::error::AppError;
+use crate::app::fleet::doors::{Doors, Front};
 use crate::app::fleet::hub::Hub;
 use crate::app::fleet::{Fleet, authority, maintenance, watch as fleet_watch};
 use crate::app::mill::Mill;
@@ -74,7 +75,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         upstream,
         secret: secret.clone(),
         tls: door_tls.as_ref().map(|tls| Arc::clone(&tls.config)),
-        hosts: settings.public_url.iter().cloned().collect(),
+        hosts: settings.hosts(),
         limits,
     })
     .await?;
@@ -88,6 +89,8 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     // Before the gateway: it has to know which nodes were connected.
     let watching = fleet_watch::start(&fleet)?;
     let gateway = gateway::start(fleet.clone(), settings.gateway).await?;
+    // Told once; nobody else does.
+    let _ = mill.told_doors.set(doors(&settings, &url, gateway.address));
     let posting = tokio::spawn(outbox::run(mill.clone()));
     let upkeep = tokio::spawn(upkeep::start(mill.clone()));
     let nights = tokio::spawn(night::run(mill.clone(), started));
@@ -123,6 +126,18 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let _ = console.await;
     mill.store.clone().stop();
     Ok(())
+}
+
+/// Where machines knock.
+fn doors(settings: &ServeSettings, url: &str, gateway: SocketAddr) -> Doors {
+    let front = match (&settings.tls_cert, url.starts_with("https://"), settings.tls()) {
+        (None, true, true) => Front::Own,
+        // Its own files, or a front door of somebody else's before this one: the machines have to know its authority.
+        (_, true, _) => Front::Public,
+        (_, false, _) => Front::Plain,
+    };
+    let (dialled, gateway_is_local) = settings.gateway_url(url, gateway);
+    Doors { gateway: dialled, gateway_is_local, front }
 }
 
 async fn until(mut stopping: watch::Receiver<bool>) {

@@ -33,6 +33,15 @@ impl Record for NodeContact {
     }
 }
 
+impl Record for NodeAgent {
+    const TABLE: Table = Table::NodeAgents;
+    type Key = NodeId;
+
+    fn key(&self) -> NodeId {
+        self.node
+    }
+}
+
 /// Units of one node are found through `Table::UnitsByNode`, keyed (node, unit).
 impl Record for Unit {
     const TABLE: Table = Table::Units;

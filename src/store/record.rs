@@ -74,6 +74,7 @@ id_keys!(
     DocumentId,
     HoldId,
     InvitationId,
+    JoinTokenId,
     LeaseId,
     MaintenanceId,
     MemberId,

@@ -34,6 +34,7 @@ pub enum Table {
     UnitsByNode,
     JoinTokens,
     NodeContacts,
+    NodeAgents,
     // bookings
     Bookings,
     BookingsByTeam,
@@ -96,6 +97,7 @@ impl Table {
             Self::JoinTokens => "join_tokens",
             Self::NodeContacts => "node_contacts",
             Self::Maintenance => "maintenance",
+            Self::NodeAgents => "node_agents",
             Self::Bookings => "bookings",
             Self::BookingsByTeam => "bookings_by_team",
             Self::BookingsByStart => "bookings_by_start",
@@ -153,6 +155,7 @@ impl Table {
         Self::UnitsByNode,
         Self::JoinTokens,
         Self::NodeContacts,
+        Self::NodeAgents,
         Self::Bookings,
         Self::BookingsByTeam,
         Self::BookingsByStart,

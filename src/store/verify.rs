@@ -19,7 +19,7 @@ use crate::domain::bookings::calendar::Slot;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::event::Recorded;
 use crate::domain::fleet::duty::Maintenance;
-use crate::domain::fleet::node::{JoinToken, Node, NodeContact, Pool, Unit};
+use crate::domain::fleet::node::{JoinToken, Node, NodeAgent, NodeContact, Pool, Unit};
 use crate::domain::money::account::{AccountRow, Entry};
 use crate::domain::money::hold::Hold;
 use crate::domain::money::invoice::{Document, Series};
@@ -178,6 +178,7 @@ fn form(table: Table) -> Form {
         Table::JoinTokens => Form::Record(record::<JoinToken>),
         Table::NodeContacts => Form::Record(record::<NodeContact>),
         Table::Maintenance => Form::Record(record::<Maintenance>),
+        Table::NodeAgents => Form::Record(record::<NodeAgent>),
         Table::Bookings => Form::Record(record::<Booking>),
         Table::BookingsDue
         | Table::BookingsByTeam

@@ -133,6 +133,12 @@ fn ears(event: &Event) -> Ears {
         | Event::NodeConnected { .. }
         | Event::NodeLost { .. }
         | Event::NodeHardwareChanged { .. }
+        | Event::NodeDoubled { .. }
+        | Event::NodeReturned { .. }
+        | Event::NodeUpgradeAsked { .. }
+        | Event::NodeVersionChanged { .. }
+        | Event::PoolAdmissionChanged { .. }
+        | Event::JoinTokenSeen { .. }
         | Event::NodeRevoked { .. }
         | Event::NodeRetired { .. }
         | Event::NodeRenamed { .. }

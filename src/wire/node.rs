@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::hardware::{ObservedNode, Share};
 use crate::base::ids::{LeaseId, NodeId, StreamId};
+use crate::base::preflight::Finding;
 use crate::base::telemetry::GpuReading;
 use crate::base::window::{Instant, Span};
 
@@ -46,6 +47,30 @@ pub struct JoinAnswer {
     pub renew_at: Instant,
     /// Whether an admin has to admit it first.
     pub pending: bool,
+    /// What the node is called; another name than was wished where that was taken.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// `GET /mill` on the gateway, without a client certificate: what a machine has to know before it joins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MillFacts {
+    pub protocol: u32,
+    pub version: String,
+    pub clock: Instant,
+    /// Only simulated nodes may join.
+    pub simulated: bool,
+}
+
+/// `POST /arrive` on the gateway, without a client certificate: a machine that holds a join token tells the people who
+/// wait for it how far it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Arrival {
+    pub token: String,
+    pub hostname: String,
+    /// What its look at itself found; empty before that.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
 }
 
 /// `POST /renew` with the client certificate in force: a new one for the same key.
@@ -93,6 +118,8 @@ pub enum FromAgent {
     ///
     /// [`SAMPLE_EVERY`]: crate::base::telemetry::SAMPLE_EVERY
     Samples { epoch: u64, clock: Instant, gpus: Vec<GpuReading> },
+    /// The program that was offered was not installed; the one before goes on.
+    UpgradeFailed { epoch: u64, version: String, why: String },
     /// To [`ToAgent::StillThere`], with its number.
     Here { epoch: u64, question: u64 },
 }

@@ -68,3 +68,30 @@ document.addEventListener("keydown", (event) => {
   const find = [...document.querySelectorAll("[data-find]")].find((field) => field.checkVisibility());
   if (find) { event.preventDefault(); find.focus(); }
 });
+
+// A page that a form answered gets the address under which it can be fetched again; what it shows once stays on it.
+const own = document.querySelector("[data-address]");
+if (own && location.pathname !== own.dataset.address) history.replaceState(null, "", own.dataset.address);
+
+// What runs out is counted down by text, in the same words as the server's and from what it says is left, so that the
+// reader's clock does not matter. At the end the page is asked for again.
+const spoken = (seconds) => {
+  const parts = [[Math.floor(seconds / 60), "min"], [seconds % 60, "s"]].filter(([number]) => number > 0);
+  return parts.map(([number, unit]) => `${number} ${unit}`).join(" ") || "0 s";
+};
+const ends = new WeakMap();
+function count() {
+  for (const place of document.querySelectorAll("[data-left]")) {
+    let end = ends.get(place);
+    if (end?.said !== place.dataset.left) {
+      end = { said: place.dataset.left, at: performance.now() + Number(place.dataset.left) * 1000 };
+      ends.set(place, end);
+    }
+    const left = Math.max(0, Math.ceil((end.at - performance.now()) / 1000));
+    place.textContent = spoken(left);
+    if (left > 0 || end.asked) continue;
+    end.asked = true;
+    setTimeout(() => document.dispatchEvent(new CustomEvent("live:ask")), 1000);
+  }
+}
+setInterval(count, 1000);

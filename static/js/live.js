@@ -72,6 +72,7 @@ function listen() {
 }
 
 channel?.addEventListener("message", (event) => hear(event.data));
+document.addEventListener("live:ask", () => hear(["*"]));
 document.addEventListener("visibilitychange", () => { if (!document.hidden && touched.size > 0) hear([]); });
 if (navigator.locks) navigator.locks.request(CHANNEL, listen);
 else listen();

@@ -6,6 +6,7 @@ mod bookings;
 mod browser;
 mod cli;
 mod edge;
+mod enrol;
 mod fleet;
 mod mail;
 mod mill;

@@ -76,6 +76,12 @@ impl Mill {
         Self { url: format!("http://{listen}"), dir, listen, gateway, serving: Vec::new(), server: None }
     }
 
+    /// Without this machine as its node.
+    pub fn without_local_node(mut self) -> Self {
+        self.serving.push("--no-local-node".to_owned());
+        self
+    }
+
     /// Off loopback, where the front door speaks TLS with a certificate of the mill's own authority.
     pub fn off_loopback(mut self) -> Self {
         let (_, port) = self.listen.rsplit_once(':').unwrap();

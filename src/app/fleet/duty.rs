@@ -131,6 +131,6 @@ pub async fn retire(mill: &Mill, who: &Actor, node: NodeId, why: &str) -> Answer
         Ok((changes, ()))
     };
     mill.store.write(Command::new(cause), decide).await?;
-    mill.hub.fence(node, "this node was retired");
+    mill.hub.cut(node, "this node was retired");
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant as Monotonic};
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::comeback::Challenges;
+use super::doubles::Doubles;
 use super::streams::Streams;
 use crate::base::ids::NodeId;
 use crate::base::window::Instant;
@@ -27,6 +29,12 @@ pub struct Hub {
     malformed: AtomicU64,
     /// When nodes were lost, the latest last; older ones than the brake counts are dropped.
     losses: Mutex<VecDeque<Monotonic>>,
+    /// Machines that came with a key that is in use.
+    pub doubles: Doubles,
+    /// What nodes sign that come back.
+    pub challenges: Challenges,
+    /// Nodes that were revoked since the start: whatever they have open ends.
+    cut: watch::Sender<Vec<NodeId>>,
 }
 
 struct Known {
@@ -50,6 +58,9 @@ pub struct Link {
     pub(super) wake: Notify,
     /// Why it must close, once it must.
     pub(super) fence: watch::Sender<Option<String>>,
+    /// The last question that it was asked, and the last that it answered.
+    asked: AtomicU64,
+    here: watch::Sender<u64>,
 }
 
 /// The connection's own end.
@@ -94,7 +105,8 @@ impl Hub {
     pub fn attach(&self, node: NodeId, epoch: u64, last: Instant, skew_ms: i64) -> Option<LinkEnd> {
         let (orders, orders_end) = mpsc::channel(QUEUE);
         let (fence, fenced) = watch::channel(None);
-        let link = Arc::new(Link { node, epoch, orders, wake: Notify::new(), fence });
+        let (asked, here) = (AtomicU64::new(0), watch::Sender::new(0));
+        let link = Arc::new(Link { node, epoch, orders, wake: Notify::new(), fence, asked, here });
         let now = Monotonic::now();
         let known = Known { epoch, link: Some(link.clone()), heard: now, last, skew_ms, written: now, lost: false };
         let mut state = self.state();
@@ -141,6 +153,38 @@ impl Hub {
         if let Some(link) = link {
             link.close(why);
         }
+    }
+
+    /// The node was revoked: its connection closes, and so does everything that it dialled.
+    pub fn cut(&self, node: NodeId, why: &str) {
+        self.cut.send_modify(|cut| cut.push(node));
+        self.fence(node, why);
+    }
+
+    /// Waits until the node is revoked.
+    pub async fn until_cut(&self, node: NodeId) {
+        let mut cut = self.cut.subscribe();
+        // The hub outlives its streams; should it not, they are over anyway.
+        let _ = cut.wait_for(|cut| cut.contains(&node)).await;
+    }
+
+    /// Asks the node's present connection whether it is still there; a connection that is none says no at once.
+    pub async fn answers(&self, node: NodeId, patience: Duration) -> bool {
+        match self.link(node) {
+            Some(link) => link.answers(patience).await,
+            None => false,
+        }
+    }
+
+    /// The connection has answered a question.
+    pub fn answered(&self, link: &Link, question: u64) {
+        link.here.send_if_modified(|last| {
+            let newer = question > *last && question <= link.asked.load(Ordering::Acquire);
+            if newer {
+                *last = question;
+            }
+            newer
+        });
     }
 
     /// The node's desired state may have changed.
@@ -227,6 +271,21 @@ impl Known {
 }
 
 impl Link {
+    async fn answers(&self, patience: Duration) -> bool {
+        let question = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut here = self.here.subscribe();
+        let answer = async {
+            let asked = self.orders.send(ToAgent::StillThere { question }).await.is_ok();
+            asked && here.wait_for(|answered| *answered >= question).await.is_ok()
+        };
+        tokio::select! {
+            answered = answer => answered,
+            // It ended meanwhile.
+            () = self.orders.closed() => false,
+            () = tokio::time::sleep(patience) => false,
+        }
+    }
+
     fn close(&self, why: &str) {
         self.fence.send_replace(Some(why.to_owned()));
     }
@@ -253,6 +312,29 @@ mod tests {
         assert!(hub.link(NODE).is_some(), "the end of the fenced connection does not touch the new one");
         hub.heard(&first.link, at(99), None);
         assert_eq!(hub.contact(NODE), Some((true, at(0))));
+    }
+
+    #[tokio::test]
+    async fn who_answers_is_there_and_who_has_gone_is_not() {
+        let hub = Hub::new();
+        let patience = Duration::from_secs(30);
+        assert!(!hub.answers(NODE, patience).await, "nobody was there");
+        let mut end = hub.attach(NODE, 1, at(0), 0).unwrap();
+        let ask = || {
+            let hub = hub.clone();
+            tokio::spawn(async move { hub.answers(NODE, patience).await })
+        };
+        let asking = ask();
+        let Some(ToAgent::StillThere { question }) = end.orders.recv().await else { panic!("no question") };
+        hub.answered(&end.link, question + 5);
+        hub.answered(&end.link, question);
+        assert!(asking.await.unwrap());
+        let asking = ask();
+        end.orders.recv().await.unwrap();
+        hub.answered(&end.link, question);
+        drop(end);
+        assert!(!asking.await.unwrap(), "an old answer is none, and the end of the connection is a no");
+        assert!(!hub.answers(NODE, Duration::from_millis(1)).await);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How a machine becomes a node and keeps its certificate. The certificate is signed first, for an id chosen first; the
 //! transaction then spends the token, and nothing is handed out unless it went through. It refuses a token's second use,
 //! with one exception: the same key may ask again for what it was already given, since answers get lost.
-use super::Fleet;
+use super::{Fleet, tokens};
 use crate::app::error::{Answer, AppError};
 use crate::app::ids;
 use crate::app::trust::{Issued, NODE_LASTS, TrustError};
@@ -14,7 +14,7 @@ use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::duty::Duty;
 use crate::domain::fleet::hardware::{credible, first_units};
 use crate::domain::fleet::node::*;
-use crate::domain::fleet::refusal::FleetRefusal;
+use crate::domain::fleet::refusal::{FleetRefusal, Spent};
 use crate::domain::notice::Common;
 use crate::domain::people::installation::Installation;
 use crate::domain::people::refusal::PeopleRefusal;
@@ -28,23 +28,24 @@ use crate::store::view::View;
 use crate::wire::node::{JoinAnswer, JoinRequest, PROTOCOL, RenewRequest};
 
 /// What the transaction needs to know of the new certificate.
-struct Signed {
+pub(super) struct Signed {
     node: NodeId,
-    key: SecretHash,
-    serial: String,
-    expires: Instant,
+    pub(super) key: SecretHash,
+    pub(super) serial: String,
+    pub(super) expires: Instant,
     renew_at: Instant,
     chain_pem: String,
 }
 
 impl Signed {
-    fn answer(&self, fleet: &Fleet) -> JoinAnswer {
+    pub(super) fn answer(&self, fleet: &Fleet) -> JoinAnswer {
         JoinAnswer {
             node: self.node,
             certificate_pem: self.chain_pem.clone(),
             root_pem: fleet.root.certificate_pem().to_owned(),
             renew_at: self.renew_at,
             pending: false,
+            name: None,
         }
     }
 }
@@ -59,8 +60,7 @@ pub async fn join(fleet: &Fleet, request: JoinRequest) -> Answer<JoinAnswer> {
     let known = {
         // Nobody without a good token gets to have a signature checked or made.
         let view = fleet.mill.store.read()?;
-        let row = view.get::<JoinToken>(token.as_bytes())?;
-        row.filter(|row| row.expires > clock::now()).ok_or(FleetRefusal::TokenSpent)?;
+        tokens::usable(&view, &token, clock::now())?.map_err(FleetRefusal::TokenSpent)?;
         let key = request_key(&request.csr_pem)?;
         view.via::<Node>(Table::NodesByKey, key.as_bytes())?
     };
@@ -68,7 +68,7 @@ pub async fn join(fleet: &Fleet, request: JoinRequest) -> Answer<JoinAnswer> {
     let signed = sign(fleet, &request.csr_pem, node)?;
     let answer = signed.answer(fleet);
     let unit_ids: Vec<UnitId> = request.observed.gpus.iter().map(|_| UnitId::from_u128(ids::fresh())).collect();
-    let pending = fleet
+    let (pending, name) = fleet
         .mill
         .store
         .write(Command::new(Cause::Node(node)), move |view, now| {
@@ -83,7 +83,7 @@ pub async fn join(fleet: &Fleet, request: JoinRequest) -> Answer<JoinAnswer> {
             enter(view, &signed, row, &request, &unit_ids, now)
         })
         .await?;
-    Ok(JoinAnswer { pending, ..answer })
+    Ok(JoinAnswer { pending, name: Some(name), ..answer })
 }
 
 /// A new certificate for the same key; the one in force stays good until the new one is seen.
@@ -113,11 +113,15 @@ pub fn serial_text(serial: u128) -> String {
 }
 
 fn request_key(csr_pem: &str) -> Answer<SecretHash> {
-    let spki = crate::app::trust::request_spki(csr_pem).map_err(|_| FleetRefusal::BadRequest)?;
-    Ok(SecretHash::of(&spki))
+    Ok(SecretHash::of(&request_spki(csr_pem)?))
 }
 
-fn sign(fleet: &Fleet, csr_pem: &str, node: NodeId) -> Answer<Signed> {
+/// The public key that a request is about, in the form whose hash is a node's identity.
+pub(super) fn request_spki(csr_pem: &str) -> Result<Vec<u8>, FleetRefusal> {
+    crate::app::trust::request_spki(csr_pem).map_err(|_| FleetRefusal::BadRequest)
+}
+
+pub(super) fn sign(fleet: &Fleet, csr_pem: &str, node: NodeId) -> Answer<Signed> {
     let key = request_key(csr_pem)?;
     let made = fleet.root.node_certificate(csr_pem, node, ids::fresh(), NODE_LASTS, clock::now());
     let Issued { chain_pem, serial, valid, .. } = made.map_err(|error| match error {
@@ -130,18 +134,17 @@ fn sign(fleet: &Fleet, csr_pem: &str, node: NodeId) -> Answer<Signed> {
 
 /// The token, if it may be used now by this key.
 fn usable_token(view: &View<'_>, token: &SecretHash, key: SecretHash, now: Instant) -> Result<JoinToken, Reject> {
-    let row = view.get::<JoinToken>(token.as_bytes())?.filter(|row| row.expires > now);
-    let row = row.ok_or(FleetRefusal::TokenSpent)?;
+    let row = tokens::usable(view, token, now)?.map_err(FleetRefusal::TokenSpent)?;
     if let Some((node, _)) = row.used {
         let same = view.get::<Node>(&node)?.is_some_and(|node| node.key == key);
         if !same {
-            return Err(FleetRefusal::TokenSpent.into());
+            return Err(FleetRefusal::TokenSpent(Spent::Used).into());
         }
     }
     Ok(row)
 }
 
-/// Writes node, units and spent token; answers whether the node waits to be admitted.
+/// Writes node, units and spent token; answers whether the node waits to be admitted, and its name.
 fn enter(
     view: &View<'_>,
     signed: &Signed,
@@ -149,7 +152,7 @@ fn enter(
     request: &JoinRequest,
     unit_ids: &[UnitId],
     now: Instant,
-) -> Result<(Changes, bool), Reject> {
+) -> Result<(Changes, (bool, String)), Reject> {
     let mut changes = Changes::new();
     token.used = Some((signed.node, now));
     changes.put(&token);
@@ -162,7 +165,7 @@ fn enter(
                 node.certificate_next =
                     Some(IssuedCertificate { serial: signed.serial.clone(), expires: signed.expires });
                 changes.put(&node);
-                Ok((changes, node.state == NodeState::Pending))
+                Ok((changes, (node.state == NodeState::Pending, node.name.to_string())))
             }
         };
     }
@@ -196,7 +199,7 @@ fn enter(
     if admitted {
         changes.event(Cause::Mill, Event::NodeAdmitted { node: node.id });
     }
-    Ok((changes, !admitted))
+    Ok((changes, (!admitted, node.name.to_string())))
 }
 
 /// Writes a unit and its index row.

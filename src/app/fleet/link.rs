@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::Fleet;
 use super::contact::{self, Credential};
 use super::hub::{Link, LinkEnd};
+use super::{Fleet, doubles, upgrade};
 use crate::app::error::{Answer, AppError};
 use crate::base::ids::NodeId;
 use crate::base::text::without_control;
 use crate::clock;
-use crate::domain::fleet::node::Node;
+use crate::domain::fleet::node::{Node, NodeState};
 use crate::domain::people::installation::Installation;
 use crate::store::people::INSTALLATION;
 use crate::store::read::Read as _;
@@ -83,18 +83,18 @@ async fn greet(
 ) -> Result<(LinkEnd, Sending), Over> {
     let first = tokio::time::timeout(HELLO_WAIT, heard.recv()).await;
     let first = first.map_err(|_| Over::Goodbye("no hello came".to_owned()))?.ok_or(Over::Gone)?;
-    let (protocol, clock, simulated, observed) = match first {
-        Heard::Say(FromAgent::Hello { protocol, clock, simulated, observed, .. }) => {
-            (protocol, clock, simulated, *observed)
+    let (protocol, version, clock, simulated, observed) = match first {
+        Heard::Say(FromAgent::Hello { protocol, version, clock, simulated, observed, .. }) => {
+            (protocol, version, clock, simulated, *observed)
         }
         Heard::Say(_) => return Err(malformed(fleet, "the first message must be a hello")),
         Heard::Malformed(why) => return Err(malformed(fleet, &why)),
     };
+    upgrade::noted(fleet, node, &version, protocol).await.map_err(|error| failed(&error))?;
     if protocol != PROTOCOL {
-        let why =
-            format!("the mill speaks version {PROTOCOL} of the node protocol; install the same gristmill on both");
-        return Err(Over::Goodbye(why));
+        return Err(other_protocol(fleet, node, protocol, out).await);
     }
+    doubles::pass(fleet, node).await.map_err(Over::Goodbye)?;
     let mill_simulated = fleet
         .mill
         .store
@@ -109,8 +109,14 @@ async fn greet(
     let epoch = contact::connect(fleet, node, credential, observed, skew_ms).await.map_err(|error| failed(&error))?;
     let overtaken = || Over::Goodbye("a newer connection of this node took over".to_owned());
     let end = fleet.mill.hub.attach(node, epoch, clock::now(), skew_ms).ok_or_else(overtaken)?;
+    // A revocation since the commit of `connect` found no connection to close.
+    if revoked(fleet, node)? {
+        fleet.mill.hub.detach(&end.link);
+        return Err(Over::Goodbye("this node was revoked".to_owned()));
+    }
     // The commit of `connect` woke nobody yet: the first desired state is sent by this.
     end.link.wake.notify_one();
+    upgrade::offer(&fleet.mill, node).await.map_err(|error| failed(&error))?;
     let welcome = ToAgent::Welcome { epoch, node, clock: clock::now(), heartbeat: HEARTBEAT };
     let sending = Sending { out: out.clone(), generation: Node::first_generation(epoch), desired: None };
     match out.send(welcome).await {
@@ -120,6 +126,27 @@ async fn greet(
             Err(Over::Gone)
         }
     }
+}
+
+/// An older or a newer agent: it is offered this mill's program if an admin asked for that, and told what to do otherwise.
+async fn other_protocol(fleet: &Fleet, node: NodeId, theirs: u32, out: &mpsc::Sender<ToAgent>) -> Over {
+    match upgrade::pending(&fleet.mill, node).await {
+        Ok(Some(offer)) => match out.send(offer).await {
+            Ok(()) => Over::Goodbye("the program of this mill is on offer; connect again as that".to_owned()),
+            Err(_) => Over::Gone,
+        },
+        Ok(None) => Over::Goodbye(format!(
+            "the mill speaks version {PROTOCOL} of the node protocol, this agent version {theirs}. An admin can upgrade \
+             it from the node's page, or the install line can be pasted here again"
+        )),
+        Err(error) => failed(&error),
+    }
+}
+
+fn revoked(fleet: &Fleet, node: NodeId) -> Result<bool, Over> {
+    let row =
+        fleet.mill.store.read().and_then(|view| view.get::<Node>(&node)).map_err(|error| failed(&error.into()))?;
+    Ok(row.is_none_or(|row| row.is_gone()))
 }
 
 /// From the welcome to the end.
@@ -186,7 +213,11 @@ async fn listen(fleet: &Fleet, link: &Link, sending: &Sending, say: FromAgent) -
             let complete = generation == sending.generation;
             answered(fleet.orders.facts(&fleet.mill, link.node, leases, complete).await)?;
         }
-        FromAgent::Samples { epoch, .. } | FromAgent::Here { epoch, .. } if epoch == link.epoch => {}
+        FromAgent::Here { epoch, question } if epoch == link.epoch => fleet.mill.hub.answered(link, question),
+        FromAgent::UpgradeFailed { epoch, why, .. } if epoch == link.epoch => {
+            answered(upgrade::failed(fleet, link.node, &why).await)?;
+        }
+        FromAgent::Samples { epoch, .. } if epoch == link.epoch => {}
         late => {
             tracing::debug!(node = %link.node, ?late, "a report of another epoch is dropped");
             return Ok(());

@@ -57,7 +57,7 @@ pub async fn revoke(mill: &Mill, who: &Actor, node: NodeId) -> Answer<()> {
         Ok((changes, ()))
     };
     mill.store.write(Command::new(cause), decide).await?;
-    mill.hub.fence(node, "this node was revoked");
+    mill.hub.cut(node, "this node was revoked");
     Ok(())
 }
 

@@ -7,7 +7,10 @@ use crate::app::trust::Root;
 
 pub mod authority;
 pub mod brake;
+pub mod comeback;
 pub mod contact;
+pub mod doors;
+pub mod doubles;
 pub mod duty;
 pub mod history;
 pub mod hub;
@@ -17,10 +20,12 @@ pub mod maintenance;
 pub mod manage;
 pub mod orders;
 pub mod pools;
+pub mod program;
 pub mod reading;
 pub mod show;
 pub mod streams;
 pub mod tokens;
+pub mod upgrade;
 pub mod watch;
 
 /// What the gateway and the fleet's tasks need; cheap to clone.

@@ -1,6 +1,7 @@
 //! Nodes and GPUs as people see them. It refuses to name a booking to whoever may not see its team.
 use super::join::units_of;
 use super::maintenance;
+use super::upgrade::VERSION;
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
@@ -9,7 +10,7 @@ use crate::base::window::{Instant, Span};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::fleet::duty::{Duty, Maintenance};
-use crate::domain::fleet::node::{Node, NodeContact, NodeState, Pool, SKEW_LIMIT, Service, Unit};
+use crate::domain::fleet::node::{Node, NodeAgent, NodeContact, NodeState, Pool, SKEW_LIMIT, Service, Unit};
 use crate::domain::notice::Common;
 use crate::domain::people::installation::Installation;
 use crate::domain::people::member::Team;
@@ -19,7 +20,8 @@ use crate::store::read::{Order, Read, StoreError};
 use crate::store::record::Key as _;
 use crate::store::tables::Table;
 use crate::wire::api::Moment;
-use crate::wire::api::fleet::{GpuView, MaintenanceView, NodeView};
+use crate::wire::api::fleet::{AgentView, GpuView, MaintenanceView, NodeView};
+use crate::wire::node::PROTOCOL;
 
 /// All nodes, in the order of their joining.
 pub fn nodes(mill: &Mill, who: &Actor, now: Instant) -> Answer<Vec<NodeView>> {
@@ -34,6 +36,15 @@ pub fn node(mill: &Mill, who: &Actor, id: NodeId, now: Instant) -> Answer<NodeVi
     let view = mill.store.read()?;
     let node: Node = view.get(&id)?.ok_or(Common::NotFound { what: "node" })?;
     Ok(node_view(mill, &view, who, &node, now)?)
+}
+
+/// A node by id or name.
+pub fn find(mill: &Mill, given: &str) -> Answer<NodeId> {
+    let found = match given.parse::<NodeId>() {
+        Ok(id) => mill.store.read()?.get::<Node>(&id)?,
+        Err(_) => mill.store.read()?.via::<Node>(Table::NodesByName, &given.trim().to_lowercase())?,
+    };
+    Ok(found.ok_or(Common::NotFound { what: "node" })?.id)
 }
 
 /// All GPUs of all nodes that were not revoked.
@@ -75,12 +86,36 @@ fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Insta
         simulated: view.get::<Installation>(&INSTALLATION)?.is_some_and(|installation| installation.simulated()),
         gpus: gpus.collect::<Result<_, _>>()?,
         observed: node.observed.clone(),
+        agent: view.get::<NodeAgent>(&node.id)?.map(|agent| agent_view(mill, node, &agent)),
     })
 }
 
 fn maintenance_view(row: Maintenance) -> MaintenanceView {
     let Maintenance { id, window, why, .. } = row;
     MaintenanceView { id, start: window.start().into(), end: window.end().into(), why }
+}
+
+fn agent_view(mill: &Mill, node: &Node, agent: &NodeAgent) -> AgentView {
+    let failed = agent.upgrade.as_ref().and_then(|wish| wish.failed.clone());
+    let (state, note) = match (&agent.upgrade, failed) {
+        (Some(_), Some(why)) => {
+            ("failed", Some(format!("It was not upgraded and goes on as {}: {why}.", agent.version)))
+        }
+        (Some(wish), None) => ("upgrading", Some(format!("It is asked to become {}.", wish.version))),
+        (None, _) if agent.protocol != PROTOCOL => (
+            "other_protocol",
+            Some(format!(
+                "Its agent ({}) and this mill ({VERSION}) do not understand each other, so it cannot connect: upgrade it \
+                 here, or paste the install line on it again.",
+                agent.version
+            )),
+        ),
+        (None, _) if agent.version != VERSION => {
+            ("other", Some(format!("Its agent is version {}, the mill {VERSION}.", agent.version)))
+        }
+        (None, _) => ("same", None),
+    };
+    AgentView { version: agent.version.clone(), state: state.to_owned(), note, doubles: mill.hub.doubles.of(node.id) }
 }
 
 fn state_words(node: &Node, contact: Option<&NodeContact>) -> (&'static str, Option<String>) {

@@ -3,7 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use super::duty::Duty;
 use crate::base::hardware::{ObservedNode, UnitShape};
-use crate::base::ids::{NodeId, PoolId, TeamId, UnitId};
+use crate::base::ids::{JoinTokenId, NodeId, PoolId, TeamId, UnitId};
+use crate::base::preflight::Finding;
 use crate::base::secret::SecretHash;
 use crate::base::text::Name;
 use crate::base::window::{Instant, Span};
@@ -185,4 +186,56 @@ pub struct JoinToken {
     pub local: bool,
     pub expires: Instant,
     pub used: Option<(NodeId, Instant)>,
+    /// The machine that showed it, before it joins.
+    #[serde(default)]
+    pub seen: Option<Seen>,
+}
+
+/// What a machine said of itself while it held a join token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub hostname: String,
+    pub at: Instant,
+    /// How often it told something; more than [`Seen::MOST`] is not written down.
+    pub times: u32,
+    pub findings: Vec<Finding>,
+}
+
+impl Seen {
+    /// A machine that is looked over again and again while somebody mends it needs no more.
+    pub const MOST: u32 = 60;
+}
+
+impl JoinToken {
+    /// Names the token where the token itself must not stand: half of its hash, from which nothing leads back.
+    pub fn id(&self) -> JoinTokenId {
+        Self::id_of(&self.token)
+    }
+
+    pub fn id_of(token: &SecretHash) -> JoinTokenId {
+        let (half, _) = token.as_bytes().split_first_chunk::<16>().expect("a hash has 32 bytes");
+        JoinTokenId::from_u128(u128::from_be_bytes(*half))
+    }
+}
+
+/// The program that a node's agent is, as it said when it connected. Kept apart from `Node`: it is no part of what was
+/// admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAgent {
+    pub node: NodeId,
+    pub version: String,
+    pub protocol: u32,
+    /// An upgrade that an admin asked for and that is not done.
+    pub upgrade: Option<UpgradeWish>,
+}
+
+/// What an admin wants a node's agent to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeWish {
+    pub version: String,
+    pub asked: Instant,
+    /// How often the program was offered.
+    pub tries: u32,
+    /// Why it did not work, as the node says.
+    pub failed: Option<String>,
 }

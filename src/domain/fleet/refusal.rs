@@ -3,8 +3,8 @@ use crate::domain::notice::{Kind, Reason, Sentence};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FleetRefusal {
-    /// Unknown, expired or used: one answer for all.
-    TokenSpent,
+    /// The join token cannot be used (any more).
+    TokenSpent(Spent),
     /// A simulated node for a real mill, or the other way round.
     WrongReality { mill_simulated: bool },
     /// The certificate request cannot be read or is not signed by its own key.
@@ -29,12 +29,71 @@ pub enum FleetRefusal {
     BadMaintenance { why: &'static str },
     /// The maintenance is over or was cancelled.
     MaintenanceOver,
+    /// The number to sign is not ours, too old, or was used.
+    ChallengeSpent,
+    /// No node has this key.
+    UnknownKey,
+    /// More returns than are looked at.
+    TooManyReturns,
+    /// The local node's agent is the server's own program.
+    LocalUpgrade,
+    /// The node is another kind of machine than the server.
+    OtherArchitecture { theirs: String, ours: &'static str },
+    /// The node's agent is this version already.
+    SameVersion,
+    /// Nothing is known of the node's agent yet.
+    NeverConnected,
+}
+
+/// What became of a join token. Whoever shows one holds a secret of 256 bits, so that telling it apart helps nobody guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// This mill made no such token, or cleared it away long ago.
+    Unknown,
+    Expired,
+    /// Another machine joined with it.
+    Used,
+}
+
+impl Spent {
+    const fn why(self) -> &'static str {
+        match self {
+            Self::Unknown => "This mill made no such join token: it was mistyped, or it is another mill’s.",
+            Self::Expired => "The join token has expired; it works for 15 minutes.",
+            Self::Used => "Another machine has joined with this token already; each lets in one.",
+        }
+    }
+}
+
+impl FleetRefusal {
+    /// Why an agent does not become another program.
+    fn upgrade_sentence(&self) -> Sentence {
+        let (why, next) = match self {
+            Self::LocalUpgrade => (
+                "It runs on the server’s own machine, and is the server’s own program.".to_owned(),
+                "Upgrade the server; it starts this agent anew.",
+            ),
+            Self::OtherArchitecture { theirs, ours } => (
+                format!("It is a machine with {theirs}, and the mill’s program is for {ours}."),
+                "Install gristmill built for that machine, of the mill’s version, and restart the agent.",
+            ),
+            Self::SameVersion => (
+                "Its agent is the mill’s version already.".to_owned(),
+                "To install the same version again: gristmill node upgrade NODE --again",
+            ),
+            _ => (
+                "Its agent has not connected since this mill keeps versions.".to_owned(),
+                "Wait until it is connected, then ask again.",
+            ),
+        };
+        Sentence::new("The node was not upgraded.", why, next)
+    }
 }
 
 impl Reason for FleetRefusal {
     fn code(&self) -> &'static str {
         match self {
-            Self::TokenSpent => "join_token_spent",
+            Self::TokenSpent(_) => "join_token_spent",
             Self::WrongReality { .. } => "wrong_reality",
             Self::BadRequest => "bad_certificate_request",
             Self::Protocol { .. } => "node_protocol",
@@ -47,12 +106,20 @@ impl Reason for FleetRefusal {
             Self::StillBooked { .. } => "node_still_booked",
             Self::BadMaintenance { .. } => "bad_maintenance",
             Self::MaintenanceOver => "maintenance_over",
+            Self::ChallengeSpent => "challenge_spent",
+            Self::UnknownKey => "unknown_key",
+            Self::TooManyReturns => "too_many_returns",
+            Self::LocalUpgrade => "local_upgrade",
+            Self::OtherArchitecture { .. } => "other_architecture",
+            Self::SameVersion => "same_version",
+            Self::NeverConnected => "never_connected",
         }
     }
 
     fn kind(&self) -> Kind {
         match self {
-            Self::TokenSpent | Self::UnknownCertificate => Kind::SignedOut,
+            Self::TokenSpent(_) | Self::UnknownCertificate | Self::ChallengeSpent | Self::UnknownKey => Kind::SignedOut,
+            Self::TooManyReturns => Kind::Throttled,
             Self::Revoked => Kind::Denied,
             Self::BadRequest | Self::Protocol { .. } | Self::NoReason | Self::BadMaintenance { .. } => Kind::Invalid,
             Self::WrongReality { .. }
@@ -60,7 +127,11 @@ impl Reason for FleetRefusal {
             | Self::NotWaiting
             | Self::Gone
             | Self::StillBooked { .. }
-            | Self::MaintenanceOver => Kind::Conflict,
+            | Self::MaintenanceOver
+            | Self::LocalUpgrade
+            | Self::OtherArchitecture { .. }
+            | Self::SameVersion
+            | Self::NeverConnected => Kind::Conflict,
         }
     }
 
@@ -74,10 +145,10 @@ impl Reason for FleetRefusal {
 
     fn sentence(&self) -> Sentence {
         match self {
-            Self::TokenSpent => Sentence::new(
+            Self::TokenSpent(spent) => Sentence::new(
                 "This machine did not join.",
-                "The join token was used, has expired, or was never made.",
-                "Make a new one on the nodes page and start the agent with it within 15 minutes.",
+                spent.why(),
+                "Make a new one (Nodes, Add node, or gristmill node add) and paste its line within 15 minutes.",
             ),
             Self::WrongReality { mill_simulated: true } => Sentence::new(
                 "This machine did not join.",
@@ -116,9 +187,27 @@ impl Reason for FleetRefusal {
             ),
             Self::NotWaiting => Sentence::new(
                 "There is nothing to admit.",
-                "The node is admitted already, or was revoked.",
+                "The node has not joined yet, is admitted already, or was revoked.",
                 "Look at the node's page.",
             ),
+            Self::ChallengeSpent => Sentence::new(
+                "This machine did not come back.",
+                "The number that it signed is older than a minute, was used, or is not this mill’s.",
+                "Ask for a new one; the agent does so by itself.",
+            ),
+            Self::UnknownKey => Sentence::new(
+                "The mill does not know this machine.",
+                "No node has its key: it joined another mill, or this one was restored from before it joined.",
+                "Remove the agent’s directory and join with a new line (Nodes, Add node).",
+            ),
+            Self::TooManyReturns => Sentence::new(
+                "This machine did not come back yet.",
+                "Too many machines come back at once, or this one did a moment ago.",
+                "Try again in a while; the agent does so by itself.",
+            ),
+            Self::LocalUpgrade | Self::OtherArchitecture { .. } | Self::SameVersion | Self::NeverConnected => {
+                self.upgrade_sentence()
+            }
             Self::NoReason
             | Self::Gone
             | Self::StillBooked { .. }

@@ -1,5 +1,7 @@
-//! Pages of the fleet: nodes, one node, and the certificate that people trust.
+//! Pages of the fleet: nodes, one node, adding one, what a new one needs, and the certificate that people trust.
+pub mod add;
 pub mod care;
+pub mod install;
 pub mod nodes;
 
 use rocket::http::{ContentType, Header};
@@ -27,6 +29,14 @@ pub fn routes() -> Vec<Route> {
         care::cancel,
         care::make_pool,
         care::release,
+        nodes::upgrade,
+        add::page,
+        add::make,
+        add::wait,
+        add::admit,
+        add::admission,
+        install::script,
+        install::binary,
         root
     ]
 }

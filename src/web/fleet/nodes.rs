@@ -5,7 +5,7 @@ use rocket::response::Redirect;
 use rocket::{State, get, post};
 
 use crate::app::error::{Answer, AppError};
-use crate::app::fleet::{brake, manage, show};
+use crate::app::fleet::{brake, manage, show, upgrade as upgrades};
 use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
 use crate::base::window::Instant;
@@ -61,6 +61,27 @@ pub struct NodePage {
     /// Whether the reader looks after nodes.
     may_care: bool,
     maintenance: Vec<(String, String)>,
+    /// What is to be said of its program, and what a press would do about it.
+    agent: Option<AgentNote>,
+}
+
+/// The node's program, where it is not the mill's own.
+pub struct AgentNote {
+    said: String,
+    needs: bool,
+    press: Option<&'static str>,
+}
+
+fn agent_note(node: &NodeView, admin: bool) -> Option<AgentNote> {
+    let agent = node.agent.as_ref().filter(|_| !show::is_gone(node))?;
+    let said = agent.note.clone()?;
+    let press = match agent.state.as_str() {
+        _ if !admin || node.local => None,
+        "failed" => Some("Try the upgrade again"),
+        "upgrading" => None,
+        _ => Some("Upgrade its agent"),
+    };
+    Some(AgentNote { said, needs: agent.state != "upgrading" && agent.state != "other", press })
 }
 
 pub struct GpuRow {
@@ -212,6 +233,7 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
                 )
             })
             .collect(),
+        agent: agent_note(&node, admin),
         name: node.name,
     })
 }
@@ -256,6 +278,18 @@ fn facts(node: &NodeView, zone: &Zone, now: Instant) -> Vec<(&'static str, Strin
         (None, false) => "none".to_owned(),
     };
     facts.push(("NVIDIA driver", driver));
+    if let Some(agent) = &node.agent {
+        facts.push(("Agent", agent.version.clone()));
+        if agent.doubles > 0 {
+            facts.push((
+                "Turned away",
+                format!(
+                    "{} with its key",
+                    format::count(usize::try_from(agent.doubles).unwrap_or(usize::MAX), "machine")
+                ),
+            ));
+        }
+    }
     if node.local {
         facts.push(("Runs", "on the server’s own machine".to_owned()));
     }
@@ -333,5 +367,17 @@ pub async fn admit(who: Admin, mill: &State<Mill>, given: &str, _posted: Posted)
 pub async fn revoke(who: Admin, mill: &State<Mill>, given: &str, _posted: Posted) -> Result<Redirect, Again<NodePage>> {
     let id = id(given)?;
     let changed = manage::revoke(mill, &who.0.who.actor, id).await;
+    outcome(mill, &who, id, changed)
+}
+
+#[post("/nodes/<given>/upgrade", data = "<_posted>")]
+pub async fn upgrade(
+    who: Admin,
+    mill: &State<Mill>,
+    given: &str,
+    _posted: Posted,
+) -> Result<Redirect, Again<NodePage>> {
+    let id = id(given)?;
+    let changed = upgrades::ask(mill, &who.0.who.actor, id, false).await;
     outcome(mill, &who, id, changed)
 }

@@ -147,7 +147,21 @@ fn instance(
     let listens = std::sync::Mutex::new(Some(listens));
     rocket::custom(config(address, tls))
         .manage(fleet.clone())
-        .mount("/", routes![routes::root, routes::join, routes::renew, links::link, streams::stream])
+        .mount(
+            "/",
+            routes![
+                routes::root,
+                routes::mill,
+                routes::arrive,
+                routes::join,
+                routes::renew,
+                routes::challenge,
+                routes::come_back,
+                routes::binary,
+                links::link,
+                streams::stream
+            ],
+        )
         .register("/", catchers![routes::refuse])
         .attach(AdHoc::on_liftoff("tell where it listens", move |rocket| {
             let port = rocket.config().port;

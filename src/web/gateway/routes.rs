@@ -1,15 +1,16 @@
 //! Joining and renewing. The handlers only carry; who may do what is decided in `app::fleet::join`.
-use rocket::http::{ContentType, Status};
+use rocket::http::{ContentType, Header, Status};
 use rocket::response::{self, Responder, Response};
 use rocket::serde::json::{self, Json};
+use rocket::tokio::fs::File;
 use rocket::{Request, State, catch, get, post};
 
 use super::guard::NodeKey;
 use crate::app::error::AppError;
-use crate::app::fleet::{Fleet, join as intents};
+use crate::app::fleet::{Fleet, comeback, join as intents, program, tokens};
 use crate::domain::notice::{Common, Kind, Sentence};
 use crate::wire::api::Problem;
-use crate::wire::node::{JoinAnswer, JoinRequest, RenewRequest};
+use crate::wire::node::{Arrival, Challenge, JoinAnswer, JoinRequest, MillFacts, RenewRequest, ReturnRequest};
 
 /// A refusal or failure as machines read it.
 pub struct Refused(AppError);
@@ -77,6 +78,22 @@ pub fn root(fleet: &State<Fleet>) -> (ContentType, String) {
     (ContentType::new("application", "x-pem-file"), fleet.root.certificate_pem().to_owned())
 }
 
+/// What a machine has to know before it joins.
+#[get("/mill")]
+pub fn mill(fleet: &State<Fleet>) -> Result<Json<MillFacts>, Refused> {
+    Ok(Json(tokens::facts(fleet)?))
+}
+
+/// A machine with a join token tells the people who wait for it how far it is.
+#[post("/arrive", data = "<request>")]
+pub async fn arrive(
+    request: Result<Json<Arrival>, json::Error<'_>>,
+    fleet: &State<Fleet>,
+) -> Result<Json<MillFacts>, Refused> {
+    let request = request.map_err(|error| unreadable(&error))?.into_inner();
+    Ok(Json(tokens::arrive(fleet, request).await?))
+}
+
 #[post("/join", data = "<request>")]
 pub async fn join(request: Result<Json<JoinRequest>, json::Error<'_>>, fleet: &State<Fleet>) -> Answered {
     let request = request.map_err(|error| unreadable(&error))?.into_inner();
@@ -91,6 +108,34 @@ pub async fn renew(
 ) -> Answered {
     let request = request.map_err(|error| unreadable(&error))?.into_inner();
     Ok(Json(intents::renew(fleet, key.node, request).await?))
+}
+
+/// A number to sign, good for one return within a minute.
+#[get("/challenge")]
+pub fn challenge(fleet: &State<Fleet>) -> Json<Challenge> {
+    Json(fleet.mill.hub.challenges.issue(std::time::Instant::now()))
+}
+
+/// A node whose certificate has ended proves that it has its key.
+#[post("/return", data = "<request>")]
+pub async fn come_back(request: Result<Json<ReturnRequest>, json::Error<'_>>, fleet: &State<Fleet>) -> Answered {
+    let request = request.map_err(|error| unreadable(&error))?.into_inner();
+    Ok(Json(comeback::come_back(fleet, request).await?))
+}
+
+/// This mill's program, for agents that were offered it.
+#[get("/program")]
+pub async fn binary(_key: NodeKey, fleet: &State<Fleet>) -> Result<Program, Refused> {
+    let length = Header::new("content-length", fleet.mill.program.program().await?.bytes.to_string());
+    Ok(Program { file: File::from_std(program::open()?), content_type: ContentType::Binary, length })
+}
+
+/// The program on its way.
+#[derive(Responder)]
+pub struct Program {
+    file: File,
+    content_type: ContentType,
+    length: Header<'static>,
 }
 
 /// Everything that no route answers.

@@ -29,10 +29,12 @@ pub fn stream(
         write_buffer_size: 0,
         ..Config::default()
     };
+    let (hub, node) = (fleet.mill.hub.clone(), key.node);
     Ok(socket.config(limits).channel(move |socket| {
         Box::pin(async move {
             tokio::select! {
                 () = copy(socket, met) => {}
+                () = hub.until_cut(node) => {}
                 () = shutdown => {}
             }
             Ok(())

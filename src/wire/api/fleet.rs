@@ -4,7 +4,8 @@ use utoipa::ToSchema;
 
 use super::Moment;
 use crate::base::hardware::ObservedNode;
-use crate::base::ids::{BookingId, MaintenanceId, NodeId, PoolId, UnitId};
+use crate::base::ids::{BookingId, JoinTokenId, MaintenanceId, NodeId, PoolId, UnitId};
+use crate::base::preflight::Finding;
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeView {
@@ -30,6 +31,30 @@ pub struct NodeView {
     pub gpus: Vec<GpuView>,
     #[schema(value_type = Object)]
     pub observed: ObservedNode,
+    /// The node's program; `None` before it connected.
+    #[serde(default)]
+    pub agent: Option<AgentView>,
+}
+
+/// What program a node's agent is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentView {
+    pub version: String,
+    /// `same`, `other`, `other_protocol` (it cannot connect like this), `upgrading` or `failed`.
+    pub state: String,
+    /// What that means, where there is something to say.
+    pub note: Option<String>,
+    /// Machines that came with this node's key while it was there, since the server started.
+    pub doubles: u64,
+}
+
+/// Wish that a node's agent become the mill's version.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// Also when it says that it is that version.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// A stretch in which a node is out of the calendar.
@@ -104,4 +129,50 @@ pub struct GpuView {
     pub booking: Option<BookingId>,
     /// Until when it stays as it is.
     pub until: Option<Moment>,
+}
+
+/// What a new machine shall be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinTokenRequest {
+    /// Id or name of the pool; empty where there is one.
+    pub pool: String,
+    /// Id or name of the team that owns the machine; the organisation without it.
+    #[serde(default)]
+    pub owner_team: Option<String>,
+    /// The node's name; its host name without it.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// How far the machine is that a join token was made for.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JoinTokenView {
+    pub id: JoinTokenId,
+    pub pool: String,
+    /// Whether the node is admitted as soon as it joins.
+    pub auto_admit: bool,
+    pub owner_team: Option<String>,
+    pub name: Option<String>,
+    /// `waiting`, `contacted`, `checked`, `stopped` (something on the machine is in the way), `pending` (joined, waits for
+    /// an admin), `admitted`, `revoked` or `expired`.
+    pub state: String,
+    pub expires: Moment,
+    /// The machine that showed it.
+    pub hostname: Option<String>,
+    pub last_heard: Option<Moment>,
+    pub findings: Vec<Finding>,
+    pub node: Option<JoinedNode>,
+    /// The token itself; only in the answer that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The line to paste on the machine; only in the answer that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinedNode {
+    pub id: NodeId,
+    pub name: String,
 }

@@ -3,18 +3,24 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use gristmill::agent::dial::{DialError, Server, Socket};
 use gristmill::agent::identity::{self, Membership};
 use gristmill::agent::join::{self, JoinError};
-use gristmill::app::fleet::manage;
+use gristmill::app::fleet::{manage, tokens};
 use gristmill::app::trust::{NODE_LASTS, Root};
 use gristmill::base::ids::NodeId;
+use gristmill::base::preflight::{Finding, Subject};
 use gristmill::base::secret::Secret;
+use gristmill::base::window::{Instant, Span};
 use gristmill::clock;
+use gristmill::domain::event::Cause;
+use gristmill::domain::fleet::node::JoinToken;
+use gristmill::store::{Changes, Command};
+use gristmill::wire::api::fleet::JoinTokenRequest;
 use gristmill::wire::node::*;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::mill::*;
 
 /// The code of the mill's refusal.
-fn refused<T>(answer: Result<T, DialError>) -> String {
+pub fn refused<T>(answer: Result<T, DialError>) -> String {
     match answer {
         Err(DialError::Refused(problem)) => problem.code,
         Err(other) => other.to_string(),
@@ -22,7 +28,7 @@ fn refused<T>(answer: Result<T, DialError>) -> String {
     }
 }
 
-fn join_refused<T>(answer: Result<T, JoinError>) -> String {
+pub fn join_refused<T>(answer: Result<T, JoinError>) -> String {
     match answer {
         Err(JoinError::Dial(error)) => refused::<T>(Err(error)),
         Err(other) => other.to_string(),
@@ -30,22 +36,22 @@ fn join_refused<T>(answer: Result<T, JoinError>) -> String {
     }
 }
 
-async fn link(machine: &Machine) -> Result<Socket, DialError> {
+pub async fn link(machine: &Machine) -> Result<Socket, DialError> {
     machine.server.web_socket(machine.tls(), "/link", MESSAGE_LIMIT).await
 }
 
-async fn say(socket: &mut Socket, message: &FromAgent) {
+pub async fn say(socket: &mut Socket, message: &FromAgent) {
     socket.send(Message::Text(serde_json::to_string(message).unwrap().into())).await.unwrap();
 }
 
-async fn hear(socket: &mut Socket) -> Option<ToAgent> {
+pub async fn hear(socket: &mut Socket) -> Option<ToAgent> {
     match socket.next().await? {
         Ok(Message::Text(text)) => Some(serde_json::from_str(&text).unwrap()),
         _ => None,
     }
 }
 
-fn hello(machine: &Machine) -> FromAgent {
+pub fn hello(machine: &Machine) -> FromAgent {
     FromAgent::Hello {
         protocol: PROTOCOL,
         version: "test".to_owned(),
@@ -57,7 +63,7 @@ fn hello(machine: &Machine) -> FromAgent {
 }
 
 /// A connection that was welcomed, and its epoch.
-async fn welcomed(machine: &Machine) -> (Socket, u64) {
+pub async fn welcomed(machine: &Machine) -> (Socket, u64) {
     let mut socket = link(machine).await.unwrap();
     say(&mut socket, &hello(machine)).await;
     match hear(&mut socket).await {
@@ -83,6 +89,87 @@ async fn a_token_lets_one_machine_in_and_the_same_key_may_ask_again() {
     assert_eq!(code(manage::admit(&house.fleet.mill, &admin(), again.node).await), "node_not_waiting");
     let nodes = house.nodes();
     assert_eq!((nodes.len(), nodes[0].state.as_str()), (1, "admitted"));
+}
+
+/// A token as an older day left it.
+async fn expired(house: &House) -> Secret {
+    let token = Secret::new("made yesterday");
+    let hash = token.hash();
+    let write = move |_: &gristmill::store::View<'_>, now: Instant| {
+        let mut changes = Changes::new();
+        let expires = now.minus(Span::from_hours(1));
+        changes.put(&JoinToken {
+            token: hash,
+            pool: POOL,
+            owner: None,
+            name: None,
+            local: false,
+            expires,
+            used: None,
+            seen: None,
+        });
+        Ok((changes, ()))
+    };
+    house.fleet.mill.store.write(Command::new(Cause::Mill), write).await.unwrap();
+    token
+}
+
+#[tokio::test]
+async fn a_machine_that_comes_is_seen_on_its_way() {
+    let house = House::open(false).await;
+    let mill = &house.fleet.mill;
+    let request = JoinTokenRequest { name: Some("machine".to_owned()), ..JoinTokenRequest::default() };
+    let (made, token) = tokens::make_named(mill, &admin(), &request).await.unwrap();
+    assert!(made.token.is_none() && made.command.is_none(), "the shown row holds no secret");
+    let state = || tokens::show(mill, &admin(), made.id, clock::now()).unwrap().state;
+    assert_eq!(state(), "waiting");
+    let place = gristmill::agent::place::Place::take(&folder("machine")).unwrap();
+    let root = join::pin_root(&place, &house.server(), Some(&house.pin())).await.unwrap();
+    let arrive = |token: Secret, findings: Vec<Finding>| {
+        let (server, root) = (house.server(), root.clone());
+        async move { join::arrive(&server, &root, &token, "machine-host", findings).await }
+    };
+    let facts = arrive(token.clone(), Vec::new()).await.unwrap();
+    assert!(facts.simulated && facts.protocol == PROTOCOL);
+    assert_eq!(state(), "contacted");
+    arrive(token.clone(), vec![Finding::stops(Subject::Disk, "It is full.", "Make room.")]).await.unwrap();
+    assert_eq!(state(), "stopped");
+    // Starting over forgets nothing before the machine has looked again.
+    arrive(token.clone(), Vec::new()).await.unwrap();
+    assert_eq!(state(), "stopped");
+    arrive(token.clone(), vec![Finding::good(Subject::Disk, "plenty")]).await.unwrap();
+    assert_eq!(state(), "checked");
+    let loud = vec![Finding::good(Subject::Disk, "x".repeat(5000))];
+    assert_eq!(join_refused(arrive(token.clone(), loud).await), "bad_field");
+    assert_eq!(join_refused(arrive(Secret::new("made up"), Vec::new()).await), "join_token_spent");
+    assert_eq!(join_refused(arrive(expired(&house).await, Vec::new()).await), "join_token_spent");
+    // Somebody took the wished name meanwhile: the machine joins, and says under which name.
+    let other = house.machine().await;
+    assert_eq!(house.nodes()[0].name, "machine");
+    let machine = Machine::join(&house, token).await.unwrap();
+    assert_eq!(state(), "pending");
+    let shown = tokens::show(mill, &admin(), made.id, clock::now()).unwrap();
+    assert_eq!(shown.node.map(|node| (node.id, node.name)), Some((machine.membership.node, "machine-2".to_owned())));
+    manage::admit(mill, &admin(), machine.membership.node).await.unwrap();
+    assert_eq!(state(), "admitted");
+    assert_eq!(code(tokens::make_named(mill, &admin(), &request).await), "name_taken");
+    tokens::set_admission(mill, &admin(), POOL, true).await.unwrap();
+    let third = house.machine().await;
+    let pending: Vec<_> = house.nodes().iter().map(|node| node.state == "pending").collect();
+    assert_eq!(pending, [true, false, false], "{} waits, {} does not", other.membership.node, third.membership.node);
+}
+
+#[tokio::test]
+async fn an_expired_token_lets_nobody_in() {
+    let house = House::open(true).await;
+    let token = expired(&house).await;
+    match Machine::join(&house, token).await {
+        Err(JoinError::Dial(DialError::Refused(problem))) => {
+            assert!(problem.why.contains("expired") && problem.next.contains("Make a new one"), "{problem:?}");
+        }
+        other => panic!("{:?}", other.map(|machine| machine.membership)),
+    }
+    assert!(house.nodes().is_empty());
 }
 
 #[tokio::test]
@@ -179,6 +266,8 @@ async fn a_newer_connection_fences_the_older() {
     loop {
         match hear(&mut first).await {
             Some(ToAgent::Desired { generation, .. }) => assert!(generation >> 20 == one),
+            // It is silent, and so it is taken for dead.
+            Some(ToAgent::StillThere { .. }) => {}
             Some(ToAgent::Goodbye { why }) => break assert!(why.contains("newer connection"), "{why}"),
             other => panic!("no goodbye but {other:?}"),
         }

@@ -190,6 +190,16 @@ const FLEET: &[Row] = &[
     ),
     row(Post, "/pools", "/pools", "name=night", ADMINS),
     row(Post, "/nodes/brake", "/nodes/brake", "", ADMINS),
+    // It never connected, so that nobody knows what it is.
+    row(Post, "/nodes/<given>/upgrade", "/nodes/{node}/upgrade", "", [SignIn, Gone, Gone, Gone, Bad]),
+    row(Get, "/nodes/add", "/nodes/add", "", ADMINS),
+    row(Post, "/nodes/add", "/nodes/add", "pool={pool}&owner_team=&name=", ADMINS),
+    row(Get, "/nodes/add/<given>", "/nodes/add/{jointoken}", "", ADMINS),
+    // Nothing has joined with it yet.
+    row(Post, "/nodes/add/<given>/admit", "/nodes/add/{jointoken}/admit", "", [SignIn, Gone, Gone, Gone, Bad]),
+    row(Post, "/pools/<given>/admission", "/pools/{pool}/admission", "auto=true", ADMINS),
+    row(Get, "/install.sh", "/install.sh", "", EVERYBODY),
+    row(Get, "/install/gristmill", "/install/gristmill", "", EVERYBODY),
     row(Get, "/ca.pem", "/ca.pem", "", EVERYBODY),
 ];
 
@@ -249,6 +259,18 @@ const API: &[Row] = &[
         r#"{"why":"old age"}"#,
         [Out, Denied, Denied, Denied, Bad],
     ),
+    row(Post, "/api/v1/join-tokens", "/api/v1/join-tokens", r#"{"pool":"{pool}"}"#, API_ADMINS),
+    row(Get, "/api/v1/join-tokens", "/api/v1/join-tokens", "", API_ADMINS),
+    row(Get, "/api/v1/join-tokens/<token>", "/api/v1/join-tokens/{jointoken}", "", API_ADMINS),
+    row(Post, "/api/v1/nodes/<node>/admit", "/api/v1/nodes/{pending}/admit", "{}", API_ADMINS),
+    row(
+        Post,
+        "/api/v1/nodes/<node>/upgrade",
+        "/api/v1/nodes/{node}/upgrade",
+        r#"{"again":true}"#,
+        [Out, Denied, Denied, Denied, Bad],
+    ),
+    row(Post, "/api/v1/nodes/<node>/revoke", "/api/v1/nodes/{node}/revoke", "{}", API_ADMINS),
     row(Get, "/api/v1/bookings", "/api/v1/bookings?all=true&state=active", "", API_MEMBERS),
     row(Get, "/api/v1/bookings/<booking>", "/api/v1/bookings/{active}", "", API_TEAMS),
     // Only the team spends its credits, so an admin of another books nothing for it.

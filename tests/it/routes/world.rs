@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gristmill::app::bookings::{facts, place, upkeep};
 use gristmill::app::fleet::authority;
 use gristmill::app::fleet::hub::Hub;
+use gristmill::app::fleet::tokens as join_tokens;
 use gristmill::app::ids;
 use gristmill::app::mill::Mill;
 use gristmill::app::people::{actor, invite, setup, signin, tokens};
@@ -27,6 +28,7 @@ use gristmill::store::{Changes, Command, Store};
 use gristmill::web;
 use gristmill::wire::api::Moment;
 use gristmill::wire::api::bookings::BookRequest;
+use gristmill::wire::api::fleet::JoinTokenRequest;
 use gristmill::wire::api::people::InviteRequest;
 use gristmill::wire::node::{FactState, LeaseFact};
 use rocket::http::uri::{Authority, Host};
@@ -217,6 +219,10 @@ impl World {
             Self { client: client(&mill).await, mill, proofs, there: BTreeMap::new(), nowhere: nowhere(), dir };
         world.fill_house(made.team, &people, node).await;
         world.there.insert("pending", pending.to_string());
+        world.there.insert("pool", made.pool.to_string());
+        let ada = load(&world.mill, people.iter().find(|(role, _)| *role == Role::Admin).unwrap().1);
+        let (token, _) = join_tokens::make_named(&world.mill, &ada, &JoinTokenRequest::default()).await.unwrap();
+        world.there.insert("jointoken", token.id.to_string());
         world
     }
 
@@ -402,6 +408,8 @@ fn nowhere() -> BTreeMap<&'static str, String> {
         ("draft", document),
         ("node", NodeId::from_u128(fresh()).to_string()),
         ("pending", NodeId::from_u128(fresh()).to_string()),
+        ("pool", PoolId::from_u128(fresh()).to_string()),
+        ("jointoken", JoinTokenId::from_u128(fresh()).to_string()),
         ("price", "0".into()),
     ])
 }
