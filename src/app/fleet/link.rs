@@ -12,7 +12,7 @@ use crate::app::error::{Answer, AppError};
 use crate::base::ids::NodeId;
 use crate::base::text::without_control;
 use crate::clock;
-use crate::domain::fleet::node::{Node, NodeState};
+use crate::domain::fleet::node::Node;
 use crate::domain::people::installation::Installation;
 use crate::store::people::INSTALLATION;
 use crate::store::read::Read as _;
