@@ -10,12 +10,12 @@ use super::gpu::Source;
 use super::identity;
 use super::join::{self, JoinError, Pin};
 use super::observe;
-use crate::base::preflight::{Finding, Subject};
+use crate::base::preflight::{Finding, SKEW_LIMIT, Subject};
 use crate::base::program::Glibc;
 use crate::base::text::{spoken, without_control};
 use crate::base::window::Instant;
 use crate::clock;
-use crate::wire::node::{MillFacts, PROTOCOL, SKEW_LIMIT};
+use crate::wire::node::{MillFacts, PROTOCOL};
 
 /// Below this a container gets out through the toolkit (CVE-2025-23266, mended in 1.17.8).
 const TOOLKIT: [u32; 3] = [1, 17, 8];

@@ -2,6 +2,10 @@
 //! about it. It refuses to decide whether the machine may join; a finding that stops is a word to people.
 use serde::{Deserialize, Serialize};
 
+use crate::base::window::Span;
+
+/// Clocks of mill and node further apart than this take no new lease.
+pub const SKEW_LIMIT: Span = Span::from_seconds(60);
 /// More findings than there are subjects are not believed.
 pub const MOST_FINDINGS: usize = 16;
 /// Longest text of a finding, in bytes.

@@ -137,8 +137,7 @@ pub enum NodeState {
     },
 }
 
-/// An agent whose clock is further off than this takes no new lease: its word on time is not believed.
-pub const SKEW_LIMIT: Span = Span::from_seconds(60);
+pub use crate::base::preflight::SKEW_LIMIT;
 
 /// Whether the node is there. Kept apart from `Node` because it changes with every contact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
