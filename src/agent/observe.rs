@@ -44,8 +44,10 @@ fn memory_bytes() -> u64 {
     kibibytes.unwrap_or(0).saturating_mul(1024)
 }
 
+/// What leases may share as scratch: half of the file system. The other half is for homes and logs, and on the mill's own
+/// machine for its database.
 fn disk_bytes(data: &Path) -> u64 {
-    rustix::fs::statvfs(data).map_or(0, |facts| facts.f_blocks.saturating_mul(facts.f_frsize))
+    rustix::fs::statvfs(data).map_or(0, |facts| facts.f_blocks.saturating_mul(facts.f_frsize) / 2)
 }
 
 #[cfg(test)]

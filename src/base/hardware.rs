@@ -62,6 +62,7 @@ pub struct ObservedNode {
     pub kernel: String,
     pub cpus: u32,
     pub memory_bytes: u64,
+    /// What leases may share as scratch.
     pub disk_bytes: u64,
     /// The NVIDIA driver's version; `None` where there is no driver or the installation is simulated.
     pub driver: Option<String>,
