@@ -170,9 +170,14 @@ fn told(
     let Scene { view, voice, now, house, .. } = *scene;
     let node = view.must::<Node>(&maintenance.node)?.name;
     let from = say::moment(maintenance.window.start(), &house.zone);
+    let otherwise = if booking.window.start().plus(LAST_CALL) > maintenance.window.start() {
+        "the booking is given back and nothing is charged"
+    } else {
+        "it ends when the maintenance begins, and the rest is not charged"
+    };
     let text = format!(
-        "{node} is in maintenance from {from} ({}). Equal GPUs are looked for until an hour before; if none come free, the \
-         booking is given back and nothing is charged. You can also cancel it now and book another time.",
+        "{node} is in maintenance from {from} ({}). Equal GPUs are looked for until an hour before the start; if none \
+         come free, {otherwise}. You can also cancel it now and book another time.",
         maintenance.why
     );
     let message =

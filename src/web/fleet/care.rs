@@ -31,6 +31,7 @@ pub struct CarePage {
     empty: bool,
     /// What lies on it, in a sentence.
     load: String,
+    zone: String,
     form: Typed,
     maintenance: Vec<Planned>,
     /// What a maintenance that is being planned would touch.
@@ -88,6 +89,7 @@ fn draw(mill: &Mill, who: &Admin, id: NodeId, form: Typed, preview: Option<Strin
         id: node.id.to_string(),
         load: load(&node, &zone, now),
         empty: node.leases == 0,
+        zone: zone.name().to_owned(),
         duty: node.duty.clone(),
         form,
         maintenance: planned.collect(),
@@ -197,12 +199,12 @@ fn preview(waiting: usize, running: usize) -> String {
     match (waiting, running) {
         (0, 0) => "Nothing is booked in that time: announcing it disturbs nobody.".to_owned(),
         (waiting, 0) => format!(
-            "{} in the way. They move to equal GPUs where these are free; their people are told.",
+            "In the way: {}. What is in the way moves to equal GPUs where these are free, and its people are told.",
             format::count(waiting, "booking")
         ),
         (0, running) => format!(
-            "{} still running then. It ends when the maintenance begins, its people are told now, and the rest is not \
-             charged.",
+            "Still running then: {}. What runs ends when the maintenance begins, its people are told now, and the rest \
+             is not charged.",
             format::count(running, "lease")
         ),
         (waiting, running) => format!(
