@@ -12,6 +12,7 @@ use super::dial::{DialError, Server, Socket};
 use super::keeper::{Order, Report};
 use super::orders::Measured;
 use super::place::Place;
+use super::readings::Round;
 use super::{streams, upgrade};
 use crate::base::hardware::ObservedNode;
 use crate::base::window::Span;
@@ -50,6 +51,7 @@ pub struct Link {
     pub orders: mpsc::Sender<Order>,
     pub report: watch::Receiver<Report>,
     pub observed: watch::Receiver<Arc<ObservedNode>>,
+    pub readings: watch::Receiver<Arc<Round>>,
 }
 
 impl LinkError {
@@ -154,6 +156,12 @@ impl Link {
                 Ok(()) = self.observed.changed() => {
                     let observed = self.observed.borrow_and_update().clone();
                     say(&mut socket, &FromAgent::Observed { epoch, observed: Box::new((*observed).clone()) }).await?;
+                }
+                Ok(()) = self.readings.changed() => {
+                    let round = self.readings.borrow_and_update().clone();
+                    if let Some(clock) = round.at.filter(|_| !round.gpus.is_empty()) {
+                        say(&mut socket, &FromAgent::Samples { epoch, clock, gpus: round.gpus.clone() }).await?;
+                    }
                 }
                 Some(message) = refused.recv() => say(&mut socket, &message).await?,
                 _ = beats.tick() => {

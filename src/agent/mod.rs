@@ -16,6 +16,7 @@ pub mod observe;
 pub mod orders;
 pub mod place;
 pub mod preflight;
+pub mod readings;
 pub mod runtime;
 pub mod shim;
 pub mod spec;
@@ -97,11 +98,12 @@ pub async fn run(settings: AgentSettings) -> Result<std::convert::Infallible, Ag
     };
     let first = observe(&source, &place).await;
     let (look, observed) = watch::channel(Arc::new(first));
-    tokio::spawn(keep_looking(source, place.clone(), look));
+    tokio::spawn(keep_looking(source.clone(), place.clone(), look));
     let root = identity::root(&place)?.ok_or(JoinError::NoPin)?;
     let tls = identity::tls(&root, Some((&key, &membership)))?;
     let simulated = settings.simulated_gpus.is_some();
-    let link = Link { place, server: settings.server, tls, simulated, orders, report, observed };
+    let readings = readings::start(source, place.clone(), observed.clone());
+    let link = Link { place, server: settings.server, tls, simulated, orders, report, observed, readings };
     connect_forever(link, root, key, membership).await
 }
 
@@ -278,7 +280,7 @@ async fn keep_looking(source: Source, place: Arc<Place>, look: watch::Sender<Arc
         tokio::time::sleep(OBSERVE_EVERY).await;
         let seen = observe(&source, &place).await;
         look.send_if_modified(|before| {
-            let news = **before != seen;
+            let news = observe::differ(before, &seen);
             if news {
                 *before = Arc::new(seen);
             }

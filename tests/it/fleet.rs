@@ -4,5 +4,5 @@ mod hostile;
 mod identity;
 mod leases;
 mod membership;
-mod mill;
+pub mod mill;
 mod upgrade;

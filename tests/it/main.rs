@@ -11,6 +11,7 @@ mod fleet;
 mod mail;
 mod mill;
 mod money;
+mod nvml;
 mod paper;
 mod people;
 mod routes;

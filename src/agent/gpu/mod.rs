@@ -1,9 +1,19 @@
-//! What GPUs this node has. It refuses to pretend: without a driver there is a typed problem, never an empty list, and
-//! simulated GPUs come only when they are asked for.
+//! What GPUs this node has and what they read. It refuses to pretend: without a driver there is a typed problem, never an
+//! empty list, and simulated GPUs come only when they are asked for.
+mod events;
+mod inventory;
 pub mod nvml;
+mod pretend;
+mod read;
 pub mod simulated;
+pub mod watchdog;
 
 use crate::base::hardware::ObservedGpu;
+
+pub use self::pretend::{Pretence, Work};
+
+/// Names another library than the driver's own: for tests, and for drivers that lie in an unusual place.
+pub const LIBRARY_ENV: &str = "GRISTMILL_NVML_LIBRARY";
 
 /// Why the GPUs could not be listed.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +26,8 @@ pub enum GpuProblem {
     NotLoaded,
     #[error("the NVIDIA driver does not answer: {0}")]
     Driver(#[source] nvml_wrapper::error::NvmlError),
+    #[error("the NVIDIA driver hangs: a call to it does not return; look at the kernel's log (dmesg), a reboot helps")]
+    Hangs,
 }
 
 /// Where a node's GPUs come from. Fixed for the life of an agent: a real node never turns into a simulated one.
@@ -38,7 +50,7 @@ impl Source {
     /// Asks for all GPUs; takes up to seconds when the driver was asleep.
     pub fn look(&self) -> Result<Observed, GpuProblem> {
         match self {
-            Self::Nvml => nvml::look(),
+            Self::Nvml => nvml::Driver::of_this_machine().look(),
             Self::Simulated { seed, count } => Ok(Observed { driver: None, gpus: simulated::gpus(seed, *count) }),
         }
     }

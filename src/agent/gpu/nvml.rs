@@ -1,10 +1,28 @@
-//! GPUs as the NVIDIA driver describes them. It refuses to fill gaps: what the driver does not say stays `None`, and a
-//! GPU that does not answer makes the whole look fail, so that it is never mistaken for one that is gone.
-use nvml_wrapper::error::NvmlError;
-use nvml_wrapper::{Device, Nvml};
+//! The NVIDIA driver as one thing that may hang, lose a GPU or go away: every call runs under the watchdog, one GPU at a
+//! time, so that a GPU that does not answer costs its own readings and no others'. It refuses to fill gaps: what the
+//! driver does not say stays `None`.
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use super::{GpuProblem, Observed};
+use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
+
+use super::inventory::{self, Found, Links};
+use super::watchdog::{Hangs, Watchdog};
+use super::{GpuProblem, LIBRARY_ENV, Observed, events, read};
 use crate::base::hardware::{ObservedGpu, UnitShape};
+use crate::base::telemetry::GpuReading;
+
+/// The library's name with its version: machines without the development package have no other.
+const LIBRARY: &str = "libnvidia-ml.so.1";
+/// A driver without persistence mode wakes its GPUs first, which takes seconds.
+const LOOK_PATIENCE: Duration = Duration::from_secs(30);
+/// Readings of one GPU take milliseconds.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// What the watchdog calls a call that is about no GPU in particular.
+const WHOLE: &str = "the driver";
 
 impl From<NvmlError> for GpuProblem {
     fn from(cause: NvmlError) -> Self {
@@ -16,83 +34,214 @@ impl From<NvmlError> for GpuProblem {
     }
 }
 
-/// The library's name with its version: machines without the development package have no other.
-const LIBRARY: &str = "libnvidia-ml.so.1";
+impl From<Hangs> for GpuProblem {
+    fn from(_: Hangs) -> Self {
+        Self::Hangs
+    }
+}
 
-pub(super) fn look() -> Result<Observed, GpuProblem> {
-    let nvml = Nvml::builder().lib_path(LIBRARY.as_ref()).init()?;
-    let driver = Some(nvml.sys_driver_version()?);
-    let mut gpus = Vec::new();
-    for index in 0..nvml.device_count()? {
-        let device = nvml.device_by_index(index)?;
-        let whole = whole(&device, index)?;
-        let slices = slices(&device, &whole)?;
+/// How long calls may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub look: Duration,
+    pub read: Duration,
+}
+
+/// The driver's library, opened when it is first needed and kept open.
+pub struct Driver {
+    library: OsString,
+    patience: Patience,
+    dog: Arc<Watchdog>,
+    state: Mutex<State>,
+    /// Held while the library is being opened, so that a second caller waits for it and is not told that it hangs.
+    opening: Mutex<()>,
+    xids: Arc<Mutex<BTreeMap<String, u64>>>,
+}
+
+#[derive(Default)]
+struct State {
+    open: Option<Arc<Nvml>>,
+    /// What each place held when it last answered: a GPU that hangs is still there.
+    known: BTreeMap<u32, Found>,
+    /// What was logged and still holds.
+    troubles: BTreeSet<String>,
+}
+
+impl Driver {
+    /// This machine's driver; one for the whole process, as NVML itself is.
+    pub fn of_this_machine() -> &'static Arc<Self> {
+        static DRIVER: OnceLock<Arc<Driver>> = OnceLock::new();
+        DRIVER.get_or_init(|| {
+            let library = std::env::var_os(LIBRARY_ENV).unwrap_or_else(|| LIBRARY.into());
+            Self::new(&library, Patience { look: LOOK_PATIENCE, read: READ_PATIENCE })
+        })
+    }
+
+    /// A driver by the path or name of its library; nothing is opened yet.
+    pub fn new(library: &OsStr, patience: Patience) -> Arc<Self> {
+        Arc::new(Self {
+            library: library.to_owned(),
+            patience,
+            dog: Arc::default(),
+            state: Mutex::default(),
+            opening: Mutex::default(),
+            xids: Arc::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open library. Events are listened to from its opening on.
+    fn open(&self) -> Result<Arc<Nvml>, GpuProblem> {
+        let _turn = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &self.state().open {
+            return Ok(Arc::clone(open));
+        }
+        let library = self.library.clone();
+        let opened =
+            self.dog.ask(WHOLE, self.patience.look, move || Nvml::builder().lib_path(&library).init().map(Arc::new))?;
+        let nvml = opened?;
+        events::listen(&nvml, &self.xids);
+        self.state().open = Some(Arc::clone(&nvml));
+        Ok(nvml)
+    }
+
+    /// The library says that it is not what the kernel runs any more: it is opened anew next time.
+    fn reopen(&self) {
+        let gone = self.state().open.take();
+        // Closing it may hang like any other call.
+        let _ = self.dog.ask("closing the driver", self.patience.read, move || drop(gone));
+    }
+
+    /// All GPUs. One that fell off the bus is left out; one that hangs is told as it last was; any other failure fails
+    /// the whole look, so that a GPU is never mistaken for one that is gone.
+    pub fn look(&self) -> Result<Observed, GpuProblem> {
+        let nvml = self.open()?;
+        let looked = self.look_with(&nvml);
+        if let Err(
+            GpuProblem::NotLoaded | GpuProblem::Driver(NvmlError::Uninitialized | NvmlError::LibRmVersionMismatch),
+        ) = &looked
+        {
+            self.reopen();
+        }
+        looked
+    }
+
+    fn look_with(&self, nvml: &Arc<Nvml>) -> Result<Observed, GpuProblem> {
+        let asked = Arc::clone(nvml);
+        let about = self.dog.ask(WHOLE, self.patience.look, move || -> Result<(String, u32), NvmlError> {
+            Ok((asked.sys_driver_version()?, asked.device_count()?))
+        })?;
+        let (driver, count) = about?;
+        let mut found = BTreeMap::new();
+        for index in 0..count {
+            let asked = Arc::clone(nvml);
+            let question = format!("what GPU {index} is");
+            match self.dog.ask(&question, self.patience.look, move || inventory::gpu(&asked, index)) {
+                Ok(Ok(gpu)) => {
+                    self.fine(&question, index);
+                    found.insert(index, gpu);
+                }
+                Ok(Err(NvmlError::GpuLost | NvmlError::NotFound)) => {
+                    self.trouble(&question, index, "is lost: it fell off the bus or its driver gave it up");
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                Err(Hangs) => {
+                    self.trouble(&question, index, "hangs: the driver does not answer for it");
+                    let known = self.state().known.get(&index).cloned();
+                    found.insert(index, known.ok_or(GpuProblem::Hangs)?);
+                }
+            }
+        }
+        self.state().known.clone_from(&found);
+        Ok(Observed { driver: Some(driver), gpus: units(found) })
+    }
+
+    /// What the units read now, in their order. Where the driver says nothing, nothing is said.
+    pub fn read(&self, units: &[ObservedGpu]) -> Vec<GpuReading> {
+        let Ok(nvml) = self.open() else {
+            return units.iter().map(|unit| self.silent(unit)).collect();
+        };
+        units.iter().map(|unit| self.read_one(&nvml, unit)).collect()
+    }
+
+    fn read_one(&self, nvml: &Arc<Nvml>, unit: &ObservedGpu) -> GpuReading {
+        let question = format!("what GPU {} reads", unit.index);
+        let (asked, wanted) = (Arc::clone(nvml), unit.clone());
+        match self.dog.ask(&question, self.patience.read, move || read::unit(&asked, &wanted)) {
+            Ok(Ok(reading)) => {
+                self.fine(&question, unit.index);
+                GpuReading { last_xid: self.last_xid(unit), ..reading }
+            }
+            Ok(Err(error)) => {
+                self.trouble(&question, unit.index, &format!("cannot be read: {error}"));
+                self.silent(unit)
+            }
+            Err(Hangs) => {
+                self.trouble(&question, unit.index, "hangs: the driver does not answer for it");
+                self.silent(unit)
+            }
+        }
+    }
+
+    fn silent(&self, unit: &ObservedGpu) -> GpuReading {
+        GpuReading { uuid: unit.uuid.clone(), last_xid: self.last_xid(unit), ..GpuReading::default() }
+    }
+
+    /// The last Xid of the unit's GPU.
+    fn last_xid(&self, unit: &ObservedGpu) -> Option<u64> {
+        let gpu = match &unit.shape {
+            UnitShape::Gpu => &unit.uuid,
+            UnitShape::Mig { parent_uuid, .. } => parent_uuid,
+        };
+        self.xids.lock().unwrap_or_else(PoisonError::into_inner).get(gpu).copied()
+    }
+
+    /// Logs a trouble once, until it is over.
+    fn trouble(&self, question: &str, index: u32, what: &str) {
+        if self.state().troubles.insert(question.to_owned()) {
+            tracing::error!("GPU {index} {what}");
+        }
+    }
+
+    fn fine(&self, question: &str, index: u32) {
+        if self.state().troubles.remove(question) {
+            tracing::info!("GPU {index} answers again");
+        }
+    }
+}
+
+/// The bookable units, with the peers that each reaches: links name buses, units name UUIDs.
+fn units(found: BTreeMap<u32, Found>) -> Vec<ObservedGpu> {
+    let buses: Vec<(String, String)> = found
+        .values()
+        .filter_map(|gpu| Some((gpu.whole.pci_bus.as_deref().map(inventory::bus_key)?, gpu.whole.uuid.clone())))
+        .collect();
+    let mut units = Vec::new();
+    for Found { whole, slices, links } in found.into_values() {
+        let Links { to_gpus, to_switch } = links;
+        let mut peers: Vec<String> = buses
+            .iter()
+            .filter(|(bus, uuid)| to_gpus.contains(bus) && *uuid != whole.uuid)
+            .map(|(_, uuid)| uuid.clone())
+            .collect();
+        peers.sort();
+        let linked = |unit: ObservedGpu| ObservedGpu { nvlink_peers: peers.clone(), nvswitch: to_switch, ..unit };
         // A GPU in MIG mode is bookable by its instances; the parent is then no unit of its own.
-        if slices.is_empty() { gpus.push(whole) } else { gpus.extend(slices) }
+        if slices.is_empty() { units.push(linked(whole)) } else { units.extend(slices.into_iter().map(linked)) }
     }
-    Ok(Observed { driver, gpus })
-}
-
-fn whole(device: &Device<'_>, index: u32) -> Result<ObservedGpu, GpuProblem> {
-    Ok(ObservedGpu {
-        uuid: device.uuid()?,
-        model: model(&device.name()?),
-        shape: UnitShape::Gpu,
-        index,
-        minor: device.minor_number().ok(),
-        memory_bytes: device.memory_info()?.total,
-        serial: device.serial().ok(),
-        vbios: device.vbios_version().ok(),
-        pci_bus: device.pci_info().ok().map(|pci| pci.bus_id),
-        ..ObservedGpu::default()
-    })
-}
-
-/// The MIG instances of a GPU; none where MIG is off or unknown to the driver.
-fn slices(device: &Device<'_>, parent: &ObservedGpu) -> Result<Vec<ObservedGpu>, GpuProblem> {
-    let enabled = device.mig_mode().is_ok_and(|mode| mode.current != 0);
-    let places = if enabled { device.mig_device_count()? } else { 0 };
-    let mut found = Vec::new();
-    for place in 0..places {
-        // Places without an instance answer "not found".
-        let Ok(slice) = device.mig_device_by_index(place) else { continue };
-        let name = slice.name()?;
-        found.push(ObservedGpu {
-            uuid: slice.uuid()?,
-            model: parent.model.clone(),
-            shape: UnitShape::Mig { parent_uuid: parent.uuid.clone(), profile: profile(&name) },
-            index: parent.index,
-            memory_bytes: slice.memory_info()?.total,
-            ..parent.clone()
-        });
-    }
-    Ok(found)
-}
-
-/// The marketing name without the vendor.
-fn model(name: &str) -> String {
-    name.trim().trim_start_matches("NVIDIA ").to_owned()
-}
-
-/// `NVIDIA H200 MIG 1g.18gb` names its profile last.
-fn profile(name: &str) -> String {
-    name.rsplit_once("MIG ").map_or(name, |(_, profile)| profile).trim().to_owned()
+    units
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn names() {
-        assert_eq!(model("NVIDIA H200"), "H200");
-        assert_eq!(model("Tesla T4"), "Tesla T4");
-        assert_eq!(profile("NVIDIA H200 MIG 1g.18gb"), "1g.18gb");
-    }
+    use super::super::Source;
 
     #[test]
     fn a_machine_answers_with_gpus_or_a_named_problem() {
-        match look() {
+        match Source::Nvml.look() {
             Ok(observed) => assert!(observed.driver.is_some()),
             Err(problem) => assert!(problem.to_string().contains("driver")),
         }
