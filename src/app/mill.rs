@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::app::fleet::doors::Doors;
 use crate::app::fleet::hub::Hub;
 use crate::app::fleet::program::Known;
+use crate::app::fleet::samples::Telemetry;
 use crate::app::people::password::Passwords;
 use crate::app::people::throttle::Throttle;
 use crate::app::trust::seal::Seal;
@@ -28,6 +29,8 @@ pub struct Inner {
     /// Told once when setup is done.
     pub set_up_done: Notify,
     pub hub: Arc<Hub>,
+    /// What GPUs read, now and before.
+    pub telemetry: Telemetry,
     /// Where people reach this server, without a trailing slash.
     pub public_url: String,
     pub data: PathBuf,
@@ -47,6 +50,7 @@ impl Mill {
             outbox: Notify::new(),
             set_up_done: Notify::new(),
             hub,
+            telemetry: Telemetry::default(),
             public_url: public_url.trim_end_matches('/').to_owned(),
             data: data.to_path_buf(),
             told_doors: OnceLock::new(),

@@ -23,6 +23,7 @@ use crate::app::{ids, outbox};
 use crate::base::secret::Secret;
 use crate::config::ServeSettings;
 use crate::edge::{self, EdgeSettings, Limits};
+use crate::store::samples::{self, Samples};
 use crate::store::{OpenError, OpenOptions, Store};
 use crate::web::people::setup::Here;
 use crate::web::{self, gateway};
@@ -81,6 +82,8 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     .await?;
     let url = settings.url(door.local_addr());
     let mill = Mill::new(store, seal, Arc::new(Hub::default()), &url, &settings.data);
+    let readings = Samples::open(&settings.data.join(samples::FILE), settings.samples_mib << 20);
+    mill.telemetry.keep_in(readings);
 
     // Before anything that writes is there.
     let started = start::check(&mill).await?;
@@ -124,6 +127,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         tracing::warn!(%problem, "the gateway did not end cleanly");
     }
     let _ = console.await;
+    mill.telemetry.stop();
     mill.store.clone().stop();
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod people;
 pub mod read;
 pub mod record;
 pub mod restore;
+pub mod samples;
 pub mod schema;
 mod supply;
 pub mod tables;

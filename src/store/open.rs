@@ -320,6 +320,11 @@ impl Store {
         Instant::from_millis(self.inner.latest.load(Ordering::Relaxed))
     }
 
+    /// Commits since the start, those under way left out.
+    pub fn commits(&self) -> u64 {
+        self.inner.turn.load(Ordering::Relaxed) / 2
+    }
+
     pub fn readiness(&self) -> Readiness {
         match self.inner.trouble().or_else(|| self.inner.breach()).or_else(|| self.inner.lacks_room()) {
             None => Readiness::Ready,

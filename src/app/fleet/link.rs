@@ -217,7 +217,9 @@ async fn listen(fleet: &Fleet, link: &Link, sending: &Sending, say: FromAgent) -
         FromAgent::UpgradeFailed { epoch, why, .. } if epoch == link.epoch => {
             answered(upgrade::failed(fleet, link.node, &why).await)?;
         }
-        FromAgent::Samples { epoch, .. } if epoch == link.epoch => {}
+        FromAgent::Samples { epoch, gpus, .. } if epoch == link.epoch => {
+            answered(super::samples::take(&fleet.mill, link.node, gpus, now))?;
+        }
         late => {
             tracing::debug!(node = %link.node, ?late, "a report of another epoch is dropped");
             return Ok(());

@@ -85,7 +85,18 @@ pub struct Session {
     pub agent: String,
 }
 
-/// An API token of a member; it can do what the member can.
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// What the member can.
+    #[default]
+    Everything,
+    /// Reading /metrics, as long as its maker is an admin.
+    Scrape,
+}
+
+/// An API token of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiToken {
     pub id: TokenId,
@@ -94,6 +105,8 @@ pub struct ApiToken {
     pub token: SecretHash,
     pub created: Instant,
     pub expires: Instant,
+    #[serde(default)]
+    pub scope: Scope,
 }
 
 /// A message to one member, always on the page, by mail where SMTP is set up.

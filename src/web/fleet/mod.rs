@@ -2,6 +2,11 @@
 pub mod add;
 pub mod care;
 pub mod install;
+//! Pages of the fleet: nodes, one node, one GPU, the metrics, and the certificate that people trust.
+pub mod care;
+pub mod chart;
+pub mod gpu;
+pub mod metrics;
 pub mod nodes;
 
 use rocket::http::{ContentType, Header};
@@ -37,6 +42,11 @@ pub fn routes() -> Vec<Route> {
         add::admission,
         install::script,
         install::binary,
+        gpu::page,
+        gpu::readings,
+        gpu::of_node,
+        metrics::page,
+        metrics::turned_away,
         root
     ]
 }

@@ -4,6 +4,7 @@ use askama::Template;
 use rocket::response::Redirect;
 use rocket::{State, get, post};
 
+use super::gpu;
 use crate::app::error::{Answer, AppError};
 use crate::app::fleet::{brake, manage, show, upgrade as upgrades};
 use crate::app::mill::Mill;
@@ -55,6 +56,7 @@ pub struct NodePage {
     tone: &'static str,
     facts: Vec<(&'static str, String)>,
     gpus: Vec<GpuRow>,
+    readings: gpu::NodeReadings,
     abilities: Vec<Ability>,
     may_admit: Option<&'static str>,
     may_revoke: bool,
@@ -85,6 +87,7 @@ fn agent_note(node: &NodeView, admin: bool) -> Option<AgentNote> {
 }
 
 pub struct GpuRow {
+    page: String,
     index: u32,
     model: String,
     memory: String,
@@ -215,6 +218,7 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
         tone,
         facts: facts(&node, &zone, now),
         gpus: node.gpus.iter().map(|gpu| gpu_row(gpu, &zone, now)).collect(),
+        readings: gpu::for_node(mill, &who.who.actor, &node, &zone, now)?,
         abilities: abilities(&node),
         may_admit: match node.state.as_str() {
             "pending" if admin => Some("Admit it"),
@@ -240,6 +244,7 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
 
 fn gpu_row(gpu: &GpuView, zone: &Zone, now: Instant) -> GpuRow {
     GpuRow {
+        page: format!("/gpus/{}", gpu.id),
         index: gpu.index,
         model: gpu.model.clone(),
         memory: format::bytes(gpu.memory_bytes),

@@ -9,7 +9,7 @@ use crate::app::mill::Mill;
 use crate::app::people::{signin, tokens};
 use crate::base::ids::TokenId;
 use crate::domain::notice::Common;
-use crate::domain::people::member::Session;
+use crate::domain::people::member::{Scope, Session};
 use crate::store::record::Key as _;
 use crate::store::tables::Table;
 use crate::store::{Order, Read};
@@ -69,8 +69,10 @@ fn show(mill: &Mill, who: &SignedIn, form: Typed, made: Option<String>) -> Resul
             since: zone.moment(s.created, now),
             seen: zone.moment(s.last_seen, now),
         });
-    let tokens =
-        tokens::list(&view, member.id)?.into_iter().filter(|token| now < token.expires).map(|token| TokenRow {
+    let tokens = tokens::list(&view, member.id)?
+        .into_iter()
+        .filter(|token| now < token.expires && token.scope == Scope::Everything)
+        .map(|token| TokenRow {
             label: if token.label.is_empty() { "unnamed".to_owned() } else { token.label },
             expires: zone.moment(token.expires, now),
             revoke: format!("/account/tokens/{}/revoke", token.id),

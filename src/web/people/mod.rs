@@ -32,6 +32,8 @@ pub fn routes() -> Vec<Route> {
         settings::page,
         settings::mail,
         settings::verify,
+        settings::make_scrape,
+        settings::end_scrape,
         settings::backup,
     ]
 }

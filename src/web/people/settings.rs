@@ -2,6 +2,7 @@
 //! mail password.
 use askama::Template;
 use rocket::http::{ContentType, Header};
+use rocket::response::Redirect;
 use rocket::tokio::fs::File;
 use rocket::{Responder, State, get, post};
 
@@ -9,7 +10,9 @@ use crate::app::error::AppError;
 use crate::app::fleet::authority;
 use crate::app::mill::Mill;
 use crate::app::outbox::{self, MailInput};
+use crate::app::people::tokens;
 use crate::app::upkeep;
+use crate::base::ids::TokenId;
 use crate::domain::notice::Common;
 use crate::domain::people::installation::{Installation, Mode, SmtpSecurity};
 use crate::web::error::PageError;
@@ -32,11 +35,27 @@ pub struct SettingsPage {
     data: String,
     /// Of the mill's own certificate authority.
     fingerprint: String,
+    scrapers: Vec<ScrapeRow>,
+    /// A token for the metrics, made just now: shown once.
+    made: Option<String>,
+}
+
+/// A token that reads the metrics.
+pub struct ScrapeRow {
+    label: String,
+    expires: String,
+    revoke: String,
 }
 
 fn show(mill: &Mill, who: &Admin, form: Option<Typed>) -> Result<SettingsPage, PageError> {
-    let Frame { page, installation, .. } = site::frame(mill, &who.0, Place::Settings, "Settings")?;
+    let Frame { page, installation, zone, now } = site::frame(mill, &who.0, Place::Settings, "Settings")?;
     let form = form.unwrap_or_else(|| kept(&installation));
+    let scrapers = tokens::scrape_tokens(&mill.store.read()?)?.into_iter().filter(|token| now < token.expires);
+    let scrapers = scrapers.map(|token| ScrapeRow {
+        label: if token.label.is_empty() { "unnamed".to_owned() } else { token.label },
+        expires: zone.moment(token.expires, now),
+        revoke: format!("/settings/scrape/{}/revoke", token.id),
+    });
     Ok(SettingsPage {
         page,
         form,
@@ -50,6 +69,8 @@ fn show(mill: &Mill, who: &Admin, form: Option<Typed>) -> Result<SettingsPage, P
         version: env!("CARGO_PKG_VERSION"),
         data: mill.data.display().to_string(),
         fingerprint: authority::root_fingerprint(&mill.store.read()?)?.unwrap_or_default(),
+        scrapers: scrapers.collect(),
+        made: None,
     })
 }
 
@@ -122,6 +143,21 @@ pub async fn mail(who: Admin, mill: &State<Mill>, posted: Posted) -> Result<Html
         Err(AppError::Refused(why)) => Err(Again::form(&why, show(mill, &who, Some(posted.refused(&why))))),
         Err(other) => Err(other.into()),
     }
+}
+
+/// Makes a token for the monitoring system.
+#[post("/settings/scrape", data = "<posted>")]
+pub async fn make_scrape(who: Admin, mill: &State<Mill>, posted: Posted) -> Result<Html<SettingsPage>, PageError> {
+    let (secret, _) = tokens::make_scrape(mill, &who.0.who.actor, posted.text("label")).await?;
+    let shown = show(mill, &who, None)?;
+    Ok(Html(SettingsPage { made: Some(secret.expose().to_owned()), ..shown }))
+}
+
+#[post("/settings/scrape/<id>/revoke", data = "<_posted>")]
+pub async fn end_scrape(who: Admin, mill: &State<Mill>, id: &str, _posted: Posted) -> Result<Redirect, PageError> {
+    let id: TokenId = id.parse().map_err(|_| Common::NotFound { what: "token" })?;
+    tokens::revoke_scrape(mill, &who.0.who.actor, id).await?;
+    Ok(Redirect::to("/settings"))
 }
 
 #[derive(Template)]

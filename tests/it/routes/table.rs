@@ -114,6 +114,8 @@ const PEOPLE: &[Row] = &[
     row(Post, "/notices/read", "/notices/read", "", MEMBERS),
     row(Get, "/settings", "/settings", "", ADMINS),
     row(Post, "/settings/mail", "/settings/mail", "action=off", ADMINS),
+    row(Post, "/settings/scrape", "/settings/scrape", "label=prometheus", ADMINS),
+    row(Post, "/settings/scrape/<id>/revoke", "/settings/scrape/{scrape}/revoke", "", ADMINS),
     row(Post, "/settings/verify", "/settings/verify", "", ADMINS),
     row(Post, "/settings/backup", "/settings/backup", "", ADMINS),
 ];
@@ -200,6 +202,11 @@ const FLEET: &[Row] = &[
     row(Post, "/pools/<given>/admission", "/pools/{pool}/admission", "auto=true", ADMINS),
     row(Get, "/install.sh", "/install.sh", "", EVERYBODY),
     row(Get, "/install/gristmill", "/install/gristmill", "", EVERYBODY),
+    row(Get, "/nodes/<given>/readings", "/nodes/{node}/readings", "", MEMBERS),
+    row(Get, "/gpus/<given>", "/gpus/{gpu}?span=day", "", MEMBERS),
+    row(Get, "/gpus/<given>/readings", "/gpus/{gpu}/readings?span=week", "", MEMBERS),
+    // A token of their own opens them, and no session does; the test of the metrics has one.
+    row(Get, "/metrics", "/metrics", "", [Out; 5]),
     row(Get, "/ca.pem", "/ca.pem", "", EVERYBODY),
 ];
 

@@ -234,6 +234,8 @@ impl World {
         let invitation = invite::invite(&self.mill, &lin, request, None).await.unwrap();
         let link = invitation.link.unwrap().rsplit_once('/').unwrap().1.to_owned();
         let (token, _) = tokens::make(&self.mill, mo.member, "laptop").await.unwrap();
+        let (scrape, _) = tokens::make_scrape(&self.mill, &ada, "monitoring").await.unwrap();
+        let gpu = gristmill::app::fleet::show::node(&self.mill, &ada, node, clock::now()).unwrap().gpus[0].id;
         let active = self.active_booking(&mo, node, ask()).await;
         let later = BookRequest { at: Some(Moment(clock::now().plus(Span::from_days(3)))), ..ask() };
         let later = place::book(&self.mill, &mo, later, None, clock::now()).await.unwrap().id;
@@ -247,6 +249,8 @@ impl World {
             ("link", link),
             ("invitation", invitation.id.to_string()),
             ("token", token.expose().split_once('.').unwrap().0.to_owned()),
+            ("scrape", scrape.expose().split_once('.').unwrap().0.to_owned()),
+            ("gpu", gpu.to_string()),
             ("active", active.to_string()),
             ("batch", batch.to_string()),
             ("later", later.to_string()),
@@ -400,6 +404,8 @@ fn nowhere() -> BTreeMap<&'static str, String> {
         ("link", format!("{}.{}", InvitationId::from_u128(fresh()), Secret::from_bytes(&ids::random_256()).expose())),
         ("invitation", InvitationId::from_u128(fresh()).to_string()),
         ("token", TokenId::from_u128(fresh()).to_string()),
+        ("scrape", TokenId::from_u128(fresh()).to_string()),
+        ("gpu", UnitId::from_u128(fresh()).to_string()),
         ("active", booking.clone()),
         ("batch", booking.clone()),
         ("later", booking),
