@@ -57,7 +57,13 @@ struct Inner {
 #[derive(Clone)]
 pub struct Samples {
     inner: Arc<Inner>,
-    stop: Arc<Mutex<Option<(mpsc::Sender<()>, JoinHandle<()>)>>>,
+    thread: Arc<Mutex<Option<Writer>>>,
+}
+
+/// The thread that writes, and how it is told to end: by dropping the sender.
+struct Writer {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -86,7 +92,7 @@ impl Samples {
         });
         let thread =
             thread.map_err(|error| tracing::warn!(%error, "readings are not written: no thread can be started"));
-        Self { inner, stop: Arc::new(Mutex::new(thread.ok().map(|thread| (stop, thread)))) }
+        Self { inner, thread: Arc::new(Mutex::new(thread.ok().map(|thread| Writer { stop, thread }))) }
     }
 
     /// Takes in what a GPU read; it is kept once the next batch is written, and shown at once.
@@ -153,7 +159,7 @@ impl Samples {
 
     /// Writes what waits and ends the thread.
     pub fn stop(&self) {
-        let Some((stop, thread)) = held(&self.stop).take() else { return };
+        let Some(Writer { stop, thread }) = held(&self.thread).take() else { return };
         drop(stop);
         if thread.join().is_err() {
             tracing::warn!("the writer of readings had stopped by a fault in the program");

@@ -63,7 +63,7 @@ class Chart {
     const second = { stroke: hue("second"), width: 1.2, dash: [3, 3], points: { show: false }, spanGaps: false };
     return {
       ...this.size(), axes,
-      padding: small ? [2, 0, 0, 0] : [8, 0, 0, 0],
+      padding: small ? [2, 0, 0, 0] : [8, 18, 0, 0],
       scales: { x: { time: true, range: () => board.range() }, y: { range: () => [0, this.ceiling] } },
       series: this.twofold() ? [{}, second, line] : [{}, line],
       legend: { show: false }, select: { show: false },
@@ -147,6 +147,10 @@ class Board {
     for (const short of this.root.querySelectorAll("[data-short]")) {
       const chart = this.charts.find((one) => one.figure.contains(short));
       if (chart && chart.plot?.cursor.idx == null) short.textContent = this.short(chart.gpu, chart.key);
+    }
+    for (const word of ["headline", "beneath"]) {
+      const place = document.querySelector(`[data-${word}]`);
+      if (place && this.data[word] != null) place.textContent = this.data[word];
     }
     for (const fact of document.querySelectorAll("[data-facts] [data-now]")) fact.textContent = this.data.gpus[0]?.now?.[fact.dataset.now] ?? "–";
   }

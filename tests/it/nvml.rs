@@ -247,16 +247,21 @@ fn the_last_xid_is_told_with_its_gpu_even_when_that_is_lost() {
     stub.say("gpu2.deaf 1");
     let driver = stub.driver(PATIENCE);
     let gpus = driver.look().unwrap().gpus;
-    stub.say("xid0 1 31\nxid1 0 79\ngpu0.handle error 15\ngpu0.memory_total error 15");
+    // The first one says that the driver is listened to: a GPU that was lost before that has no name to be told by.
+    stub.say("xid0 1 31");
+    until("the first Xid", || driver.read(&gpus)[1].last_xid == Some(31));
+    stub.say("gpu0.handle error 15\ngpu0.memory_total error 15\nxid1 0 79");
+    until("the Xid of a lost GPU", || driver.read(&gpus)[0].last_xid == Some(79));
+    let read = driver.read(&gpus);
+    assert_eq!((read[1].last_xid, read[2].last_xid), (Some(31), None));
+    assert_eq!(read[0], GpuReading { last_xid: Some(79), ..silent("GPU-0") });
+}
+
+/// Waits until something holds.
+fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Monotonic::now();
-    loop {
-        let read = driver.read(&gpus);
-        if read[0].last_xid == Some(79) {
-            assert_eq!((read[1].last_xid, read[2].last_xid), (Some(31), None));
-            assert_eq!(read[0].power_milliwatts, None);
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "no Xid came: {read:?}");
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "this never came: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

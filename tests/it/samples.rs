@@ -90,7 +90,7 @@ async fn what_cannot_be_true_is_missing_and_what_is_not_its_own_does_not_exist()
             GpuProcess {
                 pid: 1,
                 user: Some("\u{1b}[31mroot\u{7}\n".to_owned()),
-                name: Some("x".repeat(10_000)),
+                name: Some("x".repeat(1000)),
                 lease: Some(LeaseId::from_u128(7)),
                 memory_bytes: Some(u64::MAX),
                 ..GpuProcess::default()

@@ -69,7 +69,7 @@ impl Pretence {
             sm_clock_mhz: Some(if load > 0.0 { 1980 - (60.0 * load * own) as u32 } else { 345 }),
             memory_clock_mhz: Some(3201),
             throttle_reasons: Some(match load {
-                load if load == 0.0 => REASON_IDLE,
+                0.0 => REASON_IDLE,
                 _ if watts > 620.0 => REASON_POWER,
                 _ => 0,
             }),

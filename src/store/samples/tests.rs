@@ -106,14 +106,28 @@ fn what_is_too_old_goes_by_tier() {
 fn a_small_file_keeps_less_says_so_and_stays_small() {
     let dir = folder("cap");
     let path = dir.join(FILE);
-    let cap = 4 << 20;
+    let cap = 3 << 20;
     let samples = Samples::open(&path, cap);
     assert_eq!(samples.kept().retention.fine, Span::from_hours(24));
-    // Fourteen hours of thirty busy GPUs.
+    // Fourteen hours of forty GPUs that read something else each time, which does not pack.
+    let mut state = 1_u64;
+    let mut any = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32
+    };
     for half_hour in 0..28 {
         for seconds in (0..1800).step_by(10) {
             let seconds = half_hour * 1800 + seconds;
-            (0..30).for_each(|gpu| samples.add(unit(gpu), at(seconds), busy(seconds + gpu as i64 * 977)));
+            for gpu in 0..40 {
+                let wild = Point {
+                    memory_mib: Some(any() & 0x00ff_ffff),
+                    watts: Some(any() as u16 / 2),
+                    sm_mhz: Some(any() as u16 / 2),
+                    memory_activity: Some(any() as u8 / 2),
+                    ..busy(seconds)
+                };
+                samples.add(unit(gpu), at(seconds), wild);
+            }
         }
         samples.write();
     }

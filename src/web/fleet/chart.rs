@@ -8,7 +8,7 @@ use crate::app::fleet::samples::{History, Under};
 use crate::base::ids::UnitId;
 use crate::base::window::Instant;
 use crate::store::samples::Point;
-use crate::web::format::{self, Zone};
+use crate::web::format::Zone;
 
 /// The drawing's own units; it is stretched to its frame.
 const WIDTH: f64 = 480.0;
@@ -68,16 +68,19 @@ impl Measure {
     }
 
     /// Where the axis ends: what there is of it, or the next round figure above what was read.
-    fn ceiling(self, history: &History, memory_bytes: u64) -> f64 {
+    fn ceiling(self, peak: f64, memory_bytes: u64) -> f64 {
         match self {
             Self::Utilisation | Self::Temperature => 100.0,
             Self::Memory => (memory_bytes as f64 / 1e9).max(1.0),
-            Self::Power => {
-                let read = history.points.iter().filter_map(|point| self.value(point));
-                (read.fold(100.0, f64::max) / 100.0).ceil() * 100.0
-            }
+            Self::Power => (peak.max(100.0) / 100.0).ceil() * 100.0,
         }
     }
+}
+
+/// The highest power that any of these GPUs drew, in watts: what stands beside each other is drawn on one scale.
+pub fn peak<'a>(histories: impl IntoIterator<Item = &'a History>) -> f64 {
+    let points = histories.into_iter().flat_map(|history| &history.points);
+    points.filter_map(|point| point.watts).max().map_or(0.0, f64::from)
 }
 
 fn gigabytes(mib: u32) -> f64 {
@@ -139,9 +142,17 @@ pub fn axis(history: &History, zone: &Zone) -> Axis {
     Axis { marks: (0..=TICKS).map(mark).collect() }
 }
 
+/// What a drawing measures against.
+#[derive(Clone, Copy)]
+pub struct Against {
+    pub memory_bytes: u64,
+    /// See [`peak`].
+    pub peak_watts: f64,
+}
+
 /// Draws one measure of one GPU. `now` is what it reads at this moment.
-pub fn draw(measure: Measure, history: &History, under: &[Under], memory_bytes: u64, now: Option<f64>) -> Chart {
-    let ceiling = measure.ceiling(history, memory_bytes);
+pub fn draw(measure: Measure, history: &History, under: &[Under], against: Against, now: Option<f64>) -> Chart {
+    let ceiling = measure.ceiling(against.peak_watts, against.memory_bytes);
     let values: Vec<Option<f64>> = history.points.iter().map(|point| measure.value(point)).collect();
     let highest = values
         .iter()
@@ -221,6 +232,7 @@ pub struct Line {
 
 /// The same for a script: arrays with `null` for gaps.
 pub fn data(lines: &[Line], under: &[Under]) -> Value {
+    let peak = peak(lines.iter().map(|line| &line.history));
     let bookings = under.iter().map(|one| {
         json!({
             "gpu": lines.iter().position(|line| line.id == one.unit),
@@ -236,19 +248,19 @@ pub fn data(lines: &[Line], under: &[Under]) -> Value {
         "start": start / 1000,
         "step": step / 1000,
         "count": count,
-        "gpus": lines.iter().map(of_line).collect::<Vec<_>>(),
+        "gpus": lines.iter().map(|line| of_line(line, peak)).collect::<Vec<_>>(),
         "bookings": bookings.collect::<Vec<_>>(),
     })
 }
 
-fn of_line(line: &Line) -> Value {
+fn of_line(line: &Line, peak: f64) -> Value {
     let values = |value: &dyn Fn(&Point) -> Option<f64>| -> Vec<Value> {
         let tenths = |value: f64| json!((value * 10.0).round() / 10.0);
         line.history.points.iter().map(|point| value(point).map_or(Value::Null, tenths)).collect()
     };
     let mut of = json!({ "id": line.id.to_string(), "ceilings": {} });
     for measure in Measure::ALL {
-        of["ceilings"][measure.key()] = json!(measure.ceiling(&line.history, line.memory_bytes));
+        of["ceilings"][measure.key()] = json!(measure.ceiling(peak, line.memory_bytes));
         of[measure.key()] = values(&|point| measure.value(point)).into();
     }
     of["memory_temperature"] = values(&|point| point.memory_temperature.map(f64::from)).into();
@@ -261,7 +273,7 @@ pub fn kept_words(kept: &crate::store::samples::Kept) -> String {
     let long = |span: crate::base::window::Span| match span.as_seconds() / 86_400 {
         396 => "13 months".to_owned(),
         days if days > 1 => format!("{days} days"),
-        _ => format::span(span),
+        _ => format!("{} h", span.as_seconds() / 3600),
     };
     format!(
         "every 10 s for {}, every minute for {}, every hour for {}",
@@ -276,6 +288,8 @@ mod tests {
     use super::*;
     use crate::base::window::{Span, Window};
 
+    const AGAINST: Against = Against { memory_bytes: 0, peak_watts: 0.0 };
+
     fn history(values: &[Option<u8>]) -> History {
         let points = values.iter().map(|value| Point { utilisation: *value, ..Point::default() }).collect();
         History { start: Instant::from_seconds(0), step: Span::from_seconds(10), points }
@@ -283,10 +297,11 @@ mod tests {
 
     #[test]
     fn a_gap_breaks_the_line_and_zero_is_no_gap() {
-        let drawn = draw(Measure::Utilisation, &history(&[Some(0), Some(50), None, Some(100)]), &[], 0, Some(100.0));
+        let drawn =
+            draw(Measure::Utilisation, &history(&[Some(0), Some(50), None, Some(100)]), &[], AGAINST, Some(100.0));
         assert_eq!(drawn.line, "M60 100h0.01L180 50M420 0h0.01");
         assert_eq!((drawn.now.as_str(), drawn.label.as_str()), ("100 %", "Utilisation: now 100 %, at most 100 %"));
-        let nothing = draw(Measure::Power, &history(&[Some(1), None]), &[], 0, None);
+        let nothing = draw(Measure::Power, &history(&[Some(1), None]), &[], AGAINST, None);
         assert_eq!((nothing.line.as_str(), nothing.now.as_str()), ("", ""));
         assert!(nothing.label.contains("nothing was read"));
     }
@@ -300,7 +315,7 @@ mod tests {
             mine: true,
             booking: None,
         };
-        let drawn = draw(Measure::Utilisation, &history(&[None; 4]), &[under.clone()], 0, None);
+        let drawn = draw(Measure::Utilisation, &history(&[None; 4]), std::slice::from_ref(&under), AGAINST, None);
         assert_eq!((drawn.under[0].x.as_str(), drawn.under[0].width.as_str()), ("120", "360"));
         let unit = UnitId::from_u128(1);
         let line = Line { id: unit, history: history(&[Some(0), None]), memory_bytes: 1_000 };

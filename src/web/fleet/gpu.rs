@@ -5,7 +5,7 @@ use rocket::serde::json::Json;
 use rocket::{State, get};
 use serde_json::{Value, json};
 
-use super::chart::{self, Axis, Chart, Measure};
+use super::chart::{self, Against, Axis, Chart, Measure};
 use crate::app::error::Answer;
 use crate::app::fleet::samples::{self, History, Under};
 use crate::app::fleet::show;
@@ -135,10 +135,10 @@ fn current(measure: Measure, reading: &GpuReading) -> Option<f64> {
     }
 }
 
-fn charts(history: &History, under: &[Under], gpu: &GpuView, reading: Option<&GpuReading>) -> Vec<Chart> {
+fn charts(history: &History, under: &[Under], against: Against, reading: Option<&GpuReading>) -> Vec<Chart> {
     let draw = |measure| {
         let now = reading.and_then(|reading| current(measure, reading));
-        chart::draw(measure, history, under, gpu.memory_bytes, now)
+        chart::draw(measure, history, under, against, now)
     };
     Measure::ALL.map(draw).into()
 }
@@ -335,6 +335,7 @@ pub fn page(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&str>) 
     let under = samples::under(mill, &who.who.actor, &[id], window(&history)?, now)?;
     let (headline, beneath) = headline(&name, &node, reading);
     let kept = mill.telemetry.kept();
+    let against = Against { memory_bytes: gpu.memory_bytes, peak_watts: chart::peak([&history]) };
     Ok(Html(GpuPage {
         page,
         id: id.to_string(),
@@ -347,7 +348,7 @@ pub fn page(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&str>) 
         span: word,
         spans: SPANS,
         axis: chart::axis(&history, &zone),
-        charts: charts(&history, &under, &gpu, reading),
+        charts: charts(&history, &under, against, reading),
         now: facts(reading, gpu.memory_bytes),
         at: latest.as_ref().map(|(at, _)| zone.clock(*at)).unwrap_or_default(),
         about: about(&gpu, &node),
@@ -370,9 +371,15 @@ pub fn page(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&str>) 
 #[get("/gpus/<given>/readings?<span>")]
 pub fn readings(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&str>) -> Result<Json<Value>, PageError> {
     let now = crate::clock::now();
-    let (_, gpu) = samples::gpu(mill, &who.who.actor, id(given)?, now)?;
+    let (node, gpu) = samples::gpu(mill, &who.who.actor, id(given)?, now)?;
     let (_, back) = span_of(span);
-    Ok(Json(told(mill, &who.who.actor, &[gpu], back, now)?))
+    let latest = mill.telemetry.latest(gpu.id, now);
+    let name = name(&gpu, seen(&node, &gpu));
+    let (headline, beneath) = headline(&name, &node, latest.as_ref().map(|(_, reading)| reading));
+    let mut data = told(mill, &who.who.actor, &[gpu], back, now)?;
+    data["headline"] = json!(headline);
+    data["beneath"] = json!(beneath);
+    Ok(Json(data))
 }
 
 #[get("/nodes/<given>/readings")]
@@ -420,15 +427,17 @@ pub fn for_node(mill: &Mill, who: &Actor, node: &NodeView, zone: &Zone, now: Ins
         Some(Ok(window)) => samples::under(mill, who, &units, window, now)?,
         _ => Vec::new(),
     };
+    let peak_watts = chart::peak(&histories);
     let mut rows = Vec::new();
     for (gpu, history) in node.gpus.iter().zip(&histories) {
         let of_gpu: Vec<Under> = under.iter().filter(|one| one.unit == gpu.id).cloned().collect();
         let latest = mill.telemetry.latest(gpu.id, now);
+        let against = Against { memory_bytes: gpu.memory_bytes, peak_watts };
         rows.push(ReadingRow {
             href: format!("/gpus/{}", gpu.id),
             name: name(gpu, seen(node, gpu)),
             model: gpu.model.clone(),
-            charts: charts(history, &of_gpu, gpu, latest.as_ref().map(|(_, reading)| reading)),
+            charts: charts(history, &of_gpu, against, latest.as_ref().map(|(_, reading)| reading)),
         });
     }
     let any = rows.iter().flat_map(|row| &row.charts).any(|chart| !chart.line.is_empty() || !chart.now.is_empty());

@@ -1,11 +1,10 @@
-//! Pages of the fleet: nodes, one node, adding one, what a new one needs, and the certificate that people trust.
+//! Pages of the fleet: nodes, one node, adding one, what a new one needs, one GPU, the metrics, and the certificate that
+//! people trust.
 pub mod add;
-pub mod care;
-pub mod install;
-//! Pages of the fleet: nodes, one node, one GPU, the metrics, and the certificate that people trust.
 pub mod care;
 pub mod chart;
 pub mod gpu;
+pub mod install;
 pub mod metrics;
 pub mod nodes;
 
