@@ -19,8 +19,9 @@ const ABOUT: TableDefinition<'static, &'static str, u64> = TableDefinition::new(
 const FORM: u64 = 1;
 /// Memory that the engine may use as cache.
 const CACHE_BYTES: usize = 16 << 20;
-/// Pages are partly empty, and a change writes new ones before the old are free: the file is about twice what it holds.
-const OVERHEAD: u64 = 2;
+/// Pages are partly empty, and a change writes new ones before the old are free: measured, a file takes up to three times
+/// what it holds.
+const OVERHEAD: u64 = 4;
 
 /// Fine moments by GPU, as they came.
 pub(super) type Fresh = BTreeMap<UnitId, BTreeMap<i64, Point>>;

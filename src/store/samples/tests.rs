@@ -157,7 +157,7 @@ fn a_thousand_gpus_fit_whole_into_the_usual_limit() {
     let chunks = 24 + 31 * 4 + 396 / 15 + 3;
     assert!(per_chunk > 500, "{per_chunk} bytes: busy GPUs are not that dull, the test measures nothing");
     let whole = per_chunk * chunks * 1000;
-    assert!(whole < ROOM / 2, "1,000 GPUs need {whole} bytes");
+    assert!(whole < ROOM / 4, "1,000 GPUs need {whole} bytes");
     std::fs::remove_dir_all(dir).unwrap();
 }
 
