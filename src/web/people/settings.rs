@@ -48,7 +48,7 @@ pub struct ScrapeRow {
 }
 
 fn show(mill: &Mill, who: &Admin, form: Option<Typed>) -> Result<SettingsPage, PageError> {
-    let Frame { page, installation, zone, now } = site::frame(mill, &who.0, Place::Settings, "Settings")?;
+    let Frame { page, installation, zone, now, .. } = site::frame(mill, &who.0, Place::Settings, "Settings")?;
     let form = form.unwrap_or_else(|| kept(&installation));
     let scrapers = tokens::scrape_tokens(&mill.store.read()?)?.into_iter().filter(|token| now < token.expires);
     let scrapers = scrapers.map(|token| ScrapeRow {
