@@ -18,11 +18,11 @@ pub async fn nodes(client: &Client, out: &Output) -> Result<(), Failure> {
             if node.connected { "yes" } else { "no" }.to_owned(),
             node.gpus.len().to_string(),
             free.to_string(),
-            node.state_note.clone().unwrap_or_default(),
+            node.state_note.clone().or_else(|| node.agent.as_ref()?.note.clone()).unwrap_or_default(),
         ]);
     }
     out.answer(&nodes, &ids, || {
-        out.table(&table, "No machine has joined yet. On it, run the join command of the nodes page.")
+        out.table(&table, "No machine has joined yet. Add one: gristmill node add")
     });
     Ok(())
 }

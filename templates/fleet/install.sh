@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
     --bin) bin=$2; shift ;;
     --simulated-gpus) simulated=$2; shift ;;
     --no-service) service='' ;;
-    *) echo "install.sh does not know “$1”." >&2; exit 2 ;;
+    *) echo "install.sh does not know the word $1." >&2; exit 2 ;;
   esac
   shift
 done
@@ -95,7 +95,7 @@ if [ -n "$server_time" ]; then
 fi
 # busybox knows no POSIX df; without an answer the program looks again itself.
 free=$(df -Pk "$(dirname "$bin")" 2>/dev/null | awk 'NR==2 {print $4}')
-if [ -n "$free" ] && [ "$free" -lt $(( bytes / 1024 * 2 + 10240 )) ]; then
+if [ -n "$free" ] && [ "$free" -lt $(( bytes * 2 / 1024 + 10240 )) ]; then
   stop 'Room for itself' "$(( free / 1024 )) MiB are free beside $bin; the program takes $(( bytes / 1048576 )) MiB." "Make room there, or name another place: --bin DIR"
 fi
 if [ "$stops" = 1 ]; then give_up 'see what stops it above; mend that and paste the line again.'; fi

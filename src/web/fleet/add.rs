@@ -198,7 +198,7 @@ fn draw(mill: &Mill, who: &SignedIn, form: Typed) -> Result<AddPage, PageError> 
             .iter()
             .filter(|token| token.state != "expired")
             .map(|token| Open {
-                href: format!("/nodes/add/{}", token.id),
+                href: format!("/join-tokens/{}", token.id),
                 name: token.name.clone().or_else(|| token.hostname.clone()).unwrap_or_else(|| "Any machine".to_owned()),
                 pool: token.pool.clone(),
                 state: words(&token.state).0,
@@ -276,14 +276,14 @@ pub async fn make(who: Admin, mill: &State<Mill>, posted: Posted) -> Result<Html
     }
 }
 
-#[get("/nodes/add/<given>")]
+#[get("/join-tokens/<given>")]
 pub fn wait(who: Admin, mill: &State<Mill>, given: &str) -> Result<Html<AddingPage>, PageError> {
     let view = tokens::show(mill, &who.0.who.actor, id(given)?, crate::clock::now())?;
     adding(mill, &who.0, view, None).map(Html)
 }
 
 /// Admits the node that this token let in, without leaving the page.
-#[post("/nodes/add/<given>/admit", data = "<_posted>")]
+#[post("/join-tokens/<given>/admit", data = "<_posted>")]
 pub async fn admit(
     who: Admin,
     mill: &State<Mill>,
@@ -297,7 +297,7 @@ pub async fn admit(
         None => Err(FleetRefusal::NotWaiting.into()),
     };
     match admitted {
-        Ok(()) => Ok(Redirect::to(format!("/nodes/add/{}", view.id))),
+        Ok(()) => Ok(Redirect::to(format!("/join-tokens/{}", view.id))),
         Err(AppError::Refused(why)) => {
             let mut page = adding(mill, &who.0, view, None).map_err(Again::Page)?;
             page.page.flash = Some(Flash::refused(&why.reason().sentence()));

@@ -160,7 +160,7 @@ pub fn list(who: SignedIn, mill: &State<Mill>) -> Result<Html<NodesPage>, PageEr
             local: node.local,
             state,
             tone,
-            note: node.state_note.clone().unwrap_or_default(),
+            note: node.state_note.clone().or_else(|| node.agent.as_ref()?.note.clone()).unwrap_or_default(),
             gpus: models(&node.gpus),
             free: free(&node.gpus).to_string(),
             pool: node.owner.as_ref().map_or_else(|| node.pool.clone(), |owner| format!("{}, of {owner}", node.pool)),

@@ -196,9 +196,9 @@ const FLEET: &[Row] = &[
     row(Post, "/nodes/<given>/upgrade", "/nodes/{node}/upgrade", "", [SignIn, Gone, Gone, Gone, Bad]),
     row(Get, "/nodes/add", "/nodes/add", "", ADMINS),
     row(Post, "/nodes/add", "/nodes/add", "pool={pool}&owner_team=&name=", ADMINS),
-    row(Get, "/nodes/add/<given>", "/nodes/add/{jointoken}", "", ADMINS),
+    row(Get, "/join-tokens/<given>", "/join-tokens/{jointoken}", "", ADMINS),
     // Nothing has joined with it yet.
-    row(Post, "/nodes/add/<given>/admit", "/nodes/add/{jointoken}/admit", "", [SignIn, Gone, Gone, Gone, Bad]),
+    row(Post, "/join-tokens/<given>/admit", "/join-tokens/{jointoken}/admit", "", [SignIn, Gone, Gone, Gone, Bad]),
     row(Post, "/pools/<given>/admission", "/pools/{pool}/admission", "auto=true", ADMINS),
     row(Get, "/install.sh", "/install.sh", "", EVERYBODY),
     row(Get, "/install/gristmill", "/install/gristmill", "", EVERYBODY),
