@@ -107,6 +107,58 @@ pub enum NodeVerb {
         /// Id or name
         node: String,
     },
+    #[command(flatten)]
+    Care(CareVerb),
+}
+
+/// Looking after a node. Nodes are named by id or name.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CareVerb {
+    /// Let a node take bookings again
+    Open { node: String },
+    /// Take no new bookings; what is booked stays and runs
+    Cordon {
+        node: String,
+        #[arg(long)]
+        why: String,
+    },
+    /// Run empty: what has not begun moves to equal GPUs, what runs, runs to its end
+    Drain {
+        node: String,
+        #[arg(long)]
+        why: String,
+    },
+    /// Announce maintenance: its time leaves the calendar, and what is in the way is moved or told
+    Maintain {
+        node: String,
+        /// Such as 2026-12-01T09:00, in the mill's time zone
+        #[arg(long)]
+        from: String,
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        duration: Span,
+        #[arg(long)]
+        why: String,
+    },
+    /// Call announced maintenance off
+    CallOff {
+        node: String,
+        /// The maintenance's id
+        maintenance: String,
+    },
+    /// Give a node another name
+    Rename { node: String, name: String },
+    /// Put a node into another pool
+    Move {
+        node: String,
+        #[arg(long)]
+        pool: String,
+    },
+    /// Take an empty node out for good; its history stays
+    Retire {
+        node: String,
+        #[arg(long)]
+        why: String,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -311,6 +363,10 @@ mod tests {
             "node admit stone-1",
             "node revoke nd_1",
             "node upgrade stone-1 --again",
+            "node cordon stone-1 --why fans",
+            "node maintain stone-1 --from 2026-12-01T09:00 --for 2h --why fans",
+            "node call-off stone-1 mt_1",
+            "node move stone-1 --pool night",
             "bookings",
             "show bk_1",
             "quote --gpus 2 --model H100 --for 3h --at 2026-12-01T09:00",

@@ -8,6 +8,7 @@
 pub mod args;
 mod attach;
 mod bookings;
+mod care;
 mod client;
 mod events;
 mod failure;

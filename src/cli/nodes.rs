@@ -16,6 +16,7 @@ pub async fn carry_out(client: &Client, verb: NodeVerb, out: &Output) -> Result<
         NodeVerb::Add(args) => return add(client, args, out).await,
         NodeVerb::Admit { node } => change(client, &node, "admit", out).await?,
         NodeVerb::Revoke { node } => change(client, &node, "revoke", out).await?,
+        NodeVerb::Care(verb) => super::care::carry_out(client, verb, out).await?,
         NodeVerb::Upgrade { node, again } => upgrade(client, &node, again, out).await?,
     }
     Ok(0)

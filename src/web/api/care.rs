@@ -18,10 +18,6 @@ use crate::wire::api::fleet::{
     DutyRequest, MaintenanceRequest, MoveRequest, NodeView, PoolView, RenameRequest, RetireRequest,
 };
 
-fn id(given: &str) -> Result<NodeId, Common> {
-    given.parse().map_err(|_| Common::NotFound { what: "node" })
-}
-
 fn now_shown(mill: &Mill, who: &Bearer, id: NodeId, changed: Answer<()>) -> Result<Json<NodeView>, ApiError> {
     changed?;
     Ok(Json(show::node(mill, &who.0.actor, id, crate::clock::now())?))
@@ -37,7 +33,7 @@ pub async fn duty(
     node: &str,
     body: Body<DutyRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = id(node)?;
+    let id = show::find(mill, node)?;
     let wish = match body.0.duty.as_str() {
         "open" => Wish::Open,
         "cordoned" => Wish::Cordon,
@@ -62,7 +58,7 @@ pub async fn announce(
     node: &str,
     body: Body<MaintenanceRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = id(node)?;
+    let id = show::find(mill, node)?;
     let window = Window::new(body.0.start.0, body.0.end.0)
         .map_err(|_| FleetRefusal::BadMaintenance { why: "It would end before it starts." })?;
     let changed = plans::announce(mill, &who.0.actor, id, window, &body.0.why).await;
@@ -81,7 +77,7 @@ pub async fn cancel(
     maintenance: &str,
     _body: Body<Nothing>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = id(node)?;
+    let id = show::find(mill, node)?;
     let row: MaintenanceId = maintenance.parse().map_err(|_| Common::NotFound { what: "maintenance" })?;
     let changed = plans::cancel(mill, &who.0.actor, id, row).await;
     now_shown(mill, &who, id, changed)
@@ -97,7 +93,7 @@ pub async fn rename(
     node: &str,
     body: Body<RenameRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = id(node)?;
+    let id = show::find(mill, node)?;
     let name = body
         .0
         .name
@@ -117,7 +113,7 @@ pub async fn move_to(
     node: &str,
     body: Body<MoveRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = id(node)?;
+    let id = show::find(mill, node)?;
     let pool = groups::named(&mill.store.read()?, &body.0.pool)?;
     let changed = duties::move_to(mill, &who.0.actor, id, pool).await;
     now_shown(mill, &who, id, changed)
@@ -133,7 +129,7 @@ pub async fn retire(
     node: &str,
     body: Body<RetireRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = id(node)?;
+    let id = show::find(mill, node)?;
     let changed = duties::retire(mill, &who.0.actor, id, &body.0.why).await;
     now_shown(mill, &who, id, changed)
 }
