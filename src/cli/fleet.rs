@@ -21,9 +21,7 @@ pub async fn nodes(client: &Client, out: &Output) -> Result<(), Failure> {
             node.state_note.clone().or_else(|| node.agent.as_ref()?.note.clone()).unwrap_or_default(),
         ]);
     }
-    out.answer(&nodes, &ids, || {
-        out.table(&table, "No machine has joined yet. Add one: gristmill node add")
-    });
+    out.answer(&nodes, &ids, || out.table(&table, "No machine has joined yet. Add one: gristmill node add"));
     Ok(())
 }
 

@@ -142,7 +142,9 @@ fn problem(node: &Node, contact: Option<&NodeContact>) -> Option<String> {
     let skew = contact.map_or(0, |contact| contact.skew_ms.abs());
     if skew > SKEW_LIMIT.as_millis() {
         let off = spoken(Span::from_millis(skew));
-        return Some(format!("Its clock is off by {off}; it takes no new leases until it is right. Set it there: timedatectl set-ntp true."));
+        return Some(format!(
+            "Its clock is off by {off}; it takes no new leases until it is right. Set it there: timedatectl set-ntp true."
+        ));
     }
     node.observed.sandbox.problem.as_ref().map(|why| format!("It cannot run workloads: {why}"))
 }
