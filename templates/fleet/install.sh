@@ -73,6 +73,22 @@ if [ -n "$pin" ] && [ "$found" != "$pin" ]; then
 fi
 pin=$found
 
+# The token is read once and goes on by pipes alone. Whoever waits for this machine sees that it is here.
+token=${GRISTMILL_JOIN_TOKEN:-}
+unset GRISTMILL_JOIN_TOKEN
+if [ -z "$token" ] && [ -z "$check" ] && [ ! -t 0 ]; then IFS= read -r token || :; fi
+name=gateway.gristmill.internal
+to_gateway() { curl -sS --cacert "$here/ca.pem" --connect-to "$name:443:${gateway#https://}" "$@"; }
+if [ -n "$token" ] && [ ! -f "$data/node.json" ]; then
+  status=$(printf '{"token":"%s","hostname":"%s"}' "$token" "$(uname -n)" |
+    to_gateway -o "$here/answer" -w '%{http_code}' -H 'content-type: application/json' --data-binary @- "https://$name/arrive") || status=''
+  case $status in
+    200) good 'Gateway' "${gateway#https://} answers" ;;
+    '' | 000) stop 'Gateway' "${gateway#https://} does not answer." "Open the firewall between; the server's --gateway has to listen where machines reach it." ;;
+    *) give_up "$(sed 's/.*"what":"\([^"]*\)".*"why":"\([^"]*\)".*"next":"\([^"]*\)".*/\1 \2 \3/' "$here/answer")" ;;
+  esac
+fi
+
 # Only what must be right before the program itself can look.
 machine=$(uname -m)
 if [ "$machine" = "$architecture" ]; then good 'Architecture' "$machine"; else
@@ -122,8 +138,7 @@ if [ -n "$check" ]; then
   if "$program" agent --check "$@"; then exit 0; else exit 1; fi
 fi
 
-# The token is read by the program alone, from this script's own standard input.
-"$program" agent --join "$@" || exit 1
+printf '%s\n' "$token" | "$program" agent --join "$@" || exit 1
 
 if [ -z "$service" ]; then
   printf '\nNo service was asked for. Start it yourself:\n  %s agent %s\n' "$program" "$*"
