@@ -201,9 +201,23 @@ pub fn history(mill: &Mill, units: &[UnitId], back: Span, now: Instant) -> Answe
                 place.push(point);
             }
         }
-        all.push(History { start, step, points: gathered.iter().map(|points| Point::over(points)).collect() });
+        let mut points: Vec<Point> = gathered.iter().map(|points| Point::over(points)).collect();
+        if tier == Tier::Fine && many == 1 {
+            bridge(&mut points);
+        }
+        all.push(History { start, step, points });
     }
     Ok(all)
+}
+
+/// Readings come every ten seconds, and a moment later or earlier than the grid has it: where one place alone was passed over,
+/// what was read before still held. Longer silences stay what they are.
+fn bridge(points: &mut [Point]) {
+    for place in 1..points.len().saturating_sub(1) {
+        if points[place].is_empty() && !points[place + 1].is_empty() {
+            points[place] = points[place - 1];
+        }
+    }
 }
 
 /// A booking's time on a GPU, as far as the reader may know of it.
@@ -280,4 +294,19 @@ pub fn processes(mill: &Mill, who: &Actor, reading: &GpuReading) -> Answer<Optio
         });
     }
     Ok(Some(seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_passed_over_is_bridged_and_a_silence_is_not() {
+        let read = |percent: Option<u8>| Point { utilisation: percent, ..Point::default() };
+        let mut points: Vec<Point> =
+            [None, Some(1), None, Some(3), None, None, Some(6), None].into_iter().map(read).collect();
+        bridge(&mut points);
+        let bridged: Vec<Option<u8>> = points.iter().map(|point| point.utilisation).collect();
+        assert_eq!(bridged, [None, Some(1), Some(1), Some(3), None, None, Some(6), None]);
+    }
 }
