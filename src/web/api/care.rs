@@ -11,12 +11,21 @@ use crate::base::ids::{MaintenanceId, NodeId};
 use crate::base::window::Window;
 use crate::domain::fleet::refusal::FleetRefusal;
 use crate::domain::notice::Common;
+use crate::domain::people::refusal::PeopleRefusal;
 use crate::web::error::ApiError;
 use crate::web::guard::Bearer;
 use crate::wire::api::Problem;
 use crate::wire::api::fleet::{
     DutyRequest, MaintenanceRequest, MoveRequest, NodeView, PoolView, RenameRequest, RetireRequest,
 };
+
+/// The node by id or name, for those who look after nodes: nobody else learns whether it exists.
+fn chosen(mill: &Mill, who: &Bearer, given: &str) -> Result<NodeId, ApiError> {
+    if !who.0.actor.admin {
+        return Err(PeopleRefusal::Denied { what: "look after nodes", who_may: "admins" }.into());
+    }
+    Ok(show::find(mill, given)?)
+}
 
 fn now_shown(mill: &Mill, who: &Bearer, id: NodeId, changed: Answer<()>) -> Result<Json<NodeView>, ApiError> {
     changed?;
@@ -33,7 +42,7 @@ pub async fn duty(
     node: &str,
     body: Body<DutyRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = show::find(mill, node)?;
+    let id = chosen(mill, &who, node)?;
     let wish = match body.0.duty.as_str() {
         "open" => Wish::Open,
         "cordoned" => Wish::Cordon,
@@ -58,7 +67,7 @@ pub async fn announce(
     node: &str,
     body: Body<MaintenanceRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = show::find(mill, node)?;
+    let id = chosen(mill, &who, node)?;
     let window = Window::new(body.0.start.0, body.0.end.0)
         .map_err(|_| FleetRefusal::BadMaintenance { why: "It would end before it starts." })?;
     let changed = plans::announce(mill, &who.0.actor, id, window, &body.0.why).await;
@@ -77,7 +86,7 @@ pub async fn cancel(
     maintenance: &str,
     _body: Body<Nothing>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = show::find(mill, node)?;
+    let id = chosen(mill, &who, node)?;
     let row: MaintenanceId = maintenance.parse().map_err(|_| Common::NotFound { what: "maintenance" })?;
     let changed = plans::cancel(mill, &who.0.actor, id, row).await;
     now_shown(mill, &who, id, changed)
@@ -93,7 +102,7 @@ pub async fn rename(
     node: &str,
     body: Body<RenameRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = show::find(mill, node)?;
+    let id = chosen(mill, &who, node)?;
     let name = body
         .0
         .name
@@ -113,7 +122,7 @@ pub async fn move_to(
     node: &str,
     body: Body<MoveRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = show::find(mill, node)?;
+    let id = chosen(mill, &who, node)?;
     let pool = groups::named(&mill.store.read()?, &body.0.pool)?;
     let changed = duties::move_to(mill, &who.0.actor, id, pool).await;
     now_shown(mill, &who, id, changed)
@@ -129,7 +138,7 @@ pub async fn retire(
     node: &str,
     body: Body<RetireRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = show::find(mill, node)?;
+    let id = chosen(mill, &who, node)?;
     let changed = duties::retire(mill, &who.0.actor, id, &body.0.why).await;
     now_shown(mill, &who, id, changed)
 }
