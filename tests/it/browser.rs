@@ -293,8 +293,10 @@ impl Way {
             page.look(name).await;
         }
         page.go("/nodes").await;
-        page.lead("main a[href^='/nodes/']").await;
+        page.lead("main a[href^='/nodes/nd_']").await;
         page.look("node").await;
+        page.lead("main a[href^='/gpus/']").await;
+        page.look("gpu").await;
     }
 
     /// A backup of the running mill, its preview and restoration elsewhere, and both recomputed from nothing.
