@@ -25,6 +25,8 @@ enum Role {
     Serve(Box<config::ServeSettings>),
     /// Make this machine a node of a mill
     Agent(Box<launch::agent::AgentArgs>),
+    /// Run many simulated machines against a simulated mill, for demonstrations and load
+    Simulate(launch::simulate::SimulateArgs),
     /// Set a data directory up without a browser
     Setup(Box<launch::setup::SetupArgs>),
     /// Say what is in a backup, or put it into an empty directory
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
 fn role(Line { role, globals }: Line) -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = match role {
-        Role::Serve(_) | Role::Agent(_) => Builder::new_multi_thread(),
+        Role::Serve(_) | Role::Agent(_) | Role::Simulate(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
     let runtime = match builder.enable_all().build() {
@@ -70,6 +72,11 @@ fn carry_out(runtime: &Runtime, role: Role, globals: Globals) -> ExitCode {
         Role::Agent(args) => {
             launch::logs::start(args.log_json);
             let done = runtime.block_on(launch::agent::run(*args));
+            done.map_or_else(|problem| failed(&problem), |()| ExitCode::SUCCESS)
+        }
+        Role::Simulate(args) => {
+            launch::logs::start_quiet();
+            let done = runtime.block_on(launch::simulate::run(args, &globals));
             done.map_or_else(|problem| failed(&problem), |()| ExitCode::SUCCESS)
         }
         Role::Setup(args) => runtime.block_on(clients::setup(*args, globals)),

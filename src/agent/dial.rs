@@ -22,7 +22,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use crate::wire::api::Problem;
 use crate::wire::node::GATEWAY_NAME;
 
-/// How long connecting, and any one request, may take.
+/// How long connecting may take.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long any one request may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -128,7 +130,7 @@ impl Server {
             let name = ServerName::try_from(GATEWAY_NAME).expect("the gateway's name is a host name");
             TlsConnector::from(tls).connect(name, tcp).await
         };
-        let connected = tokio::time::timeout(PATIENCE, connecting).await;
+        let connected = tokio::time::timeout(CONNECT_PATIENCE, connecting).await;
         connected.map_err(|_| DialError::Slow(self.to_string()))?.map_err(failed)
     }
 

@@ -52,9 +52,22 @@ impl NodeKey {
         if let Some(pem) = place.read(KEY)? {
             return Ok(Self(KeyPair::from_pem(&pem)?));
         }
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        place.write(KEY, &key.serialize_pem())?;
-        Ok(Self(key))
+        let key = Self::make()?;
+        place.write(KEY, &key.pem())?;
+        Ok(key)
+    }
+
+    /// A new one that is kept nowhere.
+    pub fn make() -> Result<Self, IdentityError> {
+        Ok(Self(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?))
+    }
+
+    pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
+        Ok(Self(KeyPair::from_pem(pem)?))
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.serialize_pem()
     }
 
     /// A certificate request; the mill takes the public key from it and nothing else.
@@ -73,7 +86,7 @@ impl NodeKey {
     }
 
     fn der(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
-        let pem = self.0.serialize_pem();
+        let pem = self.pem();
         PrivateKeyDer::from_pem_slice(pem.as_bytes())
             .map_err(|source| IdentityError::Pem { what: "the node's key", source })
     }

@@ -115,6 +115,13 @@ pub async fn join(
     key: &NodeKey,
     newcomer: Newcomer,
 ) -> Result<Membership, JoinError> {
+    let membership = ask(server, root, key, newcomer).await?;
+    identity::keep_membership(place, &membership)?;
+    Ok(membership)
+}
+
+/// Spends the token; what it gave is the caller's to keep.
+pub async fn ask(server: &Server, root: &str, key: &NodeKey, newcomer: Newcomer) -> Result<Membership, JoinError> {
     let request = JoinRequest {
         protocol: PROTOCOL,
         token: newcomer.token.expose().trim().to_owned(),
@@ -127,7 +134,7 @@ pub async fn join(
     if answer.pending {
         tracing::warn!("an admin has to admit this node before it can be booked; the nodes page shows it");
     }
-    keep(place, answer, newcomer.simulated_gpus)
+    Ok(membership(answer, newcomer.simulated_gpus))
 }
 
 /// A new certificate for the same key.
@@ -159,10 +166,14 @@ pub async fn come_back(
 }
 
 fn keep(place: &Place, answer: JoinAnswer, simulated_gpus: Option<u32>) -> Result<Membership, JoinError> {
+    let membership = membership(answer, simulated_gpus);
+    identity::keep_membership(place, &membership)?;
+    Ok(membership)
+}
+
+fn membership(answer: JoinAnswer, simulated_gpus: Option<u32>) -> Membership {
     let JoinAnswer { node, certificate_pem, renew_at, .. } = answer;
     // A clock that is far off must not make it renew all the time.
     let renew_at = renew_at.max(clock::now().plus(Span::from_minutes(1)));
-    let membership = Membership { node, certificate_pem, renew_at, simulated_gpus };
-    identity::keep_membership(place, &membership)?;
-    Ok(membership)
+    Membership { node, certificate_pem, renew_at, simulated_gpus }
 }

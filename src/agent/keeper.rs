@@ -47,6 +47,17 @@ pub struct Report {
 }
 
 impl Report {
+    pub(super) fn of(generation: u64, desired: Vec<DesiredLease>, locals: Vec<Local>, offset: Offset) -> Self {
+        Self { generation, desired, locals, offset: Some(offset) }
+    }
+
+    /// Whether another report tells the mill anything new.
+    pub(super) fn says_other(&self, other: &Self) -> bool {
+        self.offset.is_none()
+            || self.generation != other.generation
+            || !converge::same_but_for_time(&self.facts(), &other.facts())
+    }
+
     /// The facts as of now.
     pub fn facts(&self) -> Vec<LeaseFact> {
         let offset = self.offset.unwrap_or(Offset(0));
@@ -301,9 +312,7 @@ impl Keeper {
             offset: Some(self.orders.offset()),
         };
         self.report.send_if_modified(|before| {
-            let news = before.offset.is_none()
-                || before.generation != report.generation
-                || !converge::same_but_for_time(&before.facts(), &report.facts());
+            let news = before.says_other(&report);
             *before = report;
             news
         });

@@ -15,9 +15,10 @@ use super::place::Place;
 use super::readings::Round;
 use super::{streams, upgrade};
 use crate::base::hardware::ObservedNode;
+use crate::base::ids::{LeaseId, StreamId};
 use crate::base::window::Span;
 use crate::clock;
-use crate::wire::node::{FromAgent, LOST_AFTER, PROTOCOL, ToAgent};
+use crate::wire::node::{FromAgent, LOST_AFTER, PROTOCOL, StreamKind, ToAgent};
 
 /// The largest desired state that is read, in bytes: the mill may say more at once than an agent.
 const READ_LIMIT: usize = 16 << 20;
@@ -44,7 +45,8 @@ pub enum LinkError {
 
 /// What a connection works with.
 pub struct Link {
-    pub place: Arc<Place>,
+    /// Where leases lie; without it none can be looked into.
+    pub place: Option<Arc<Place>>,
     pub server: Server,
     pub tls: Arc<ClientConfig>,
     pub simulated: bool,
@@ -120,16 +122,7 @@ impl Link {
                     let Some(message) = message? else { continue };
                     match message {
                         ToAgent::Desired { generation, leases } => self.order(Order::Desired { generation, leases }).await?,
-                        ToAgent::OpenStream { stream, lease, kind } => {
-                            let (place, server, tls) = (self.place.clone(), self.server.clone(), self.tls.clone());
-                            let refuse = refuse.clone();
-                            tokio::spawn(async move {
-                                if let Err(why) = streams::serve(&place, &server, tls, stream, lease, kind).await {
-                                    // Without a connection there is nobody to tell.
-                                    let _ = refuse.send(FromAgent::StreamRefused { stream, why: why.to_string() }).await;
-                                }
-                            });
-                        }
+                        ToAgent::OpenStream { stream, lease, kind } => self.open_stream(stream, lease, kind, refuse.clone()),
                         ToAgent::StillThere { question } => say(&mut socket, &FromAgent::Here { epoch, question }).await?,
                         ToAgent::Upgrade { version, sha256 } => {
                             let (server, tls, refuse) = (self.server.clone(), self.tls.clone(), refuse.clone());
@@ -179,6 +172,21 @@ impl Link {
     async fn upgrade(&self, version: &str, sha256: &str) -> String {
         let failed = upgrade::become_program(&self.server, self.tls.clone(), version, sha256).await;
         failed.map_or_else(|error| error.to_string(), |()| "another offer is being followed".to_owned())
+    }
+
+    /// Dials for somebody who wants to look into a lease, beside the conversation.
+    fn open_stream(&self, stream: StreamId, lease: LeaseId, kind: StreamKind, refuse: mpsc::Sender<FromAgent>) {
+        let (place, server, tls) = (self.place.clone(), self.server.clone(), self.tls.clone());
+        tokio::spawn(async move {
+            let refused = match &place {
+                Some(place) => streams::serve(place, &server, tls, stream, lease, kind).await.err(),
+                None => Some(streams::StreamRefusal::Paper),
+            };
+            if let Some(why) = refused {
+                // Without a connection there is nobody to tell.
+                let _ = refuse.send(FromAgent::StreamRefused { stream, why: why.to_string() }).await;
+            }
+        });
     }
 
     async fn order(&self, order: Order) -> Result<(), LinkError> {

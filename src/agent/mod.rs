@@ -19,6 +19,7 @@ pub mod preflight;
 pub mod readings;
 pub mod runtime;
 pub mod shim;
+pub mod simulate;
 pub mod spec;
 pub mod streams;
 pub mod upgrade;
@@ -44,9 +45,10 @@ use crate::clock;
 
 /// How often the hardware is looked at.
 const OBSERVE_EVERY: Duration = Duration::from_secs(60);
-/// The first and the longest wait between two attempts to connect.
-const SHORTEST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The first and the longest wait between two attempts to connect. With the patience of one attempt the longest is still
+/// less than the half minute after which a healed network shall be forgotten.
+pub const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// What an agent is started with.
 pub struct AgentSettings {
@@ -103,8 +105,9 @@ pub async fn run(settings: AgentSettings) -> Result<std::convert::Infallible, Ag
     let tls = identity::tls(&root, Some((&key, &membership)))?;
     let simulated = settings.simulated_gpus.is_some();
     let readings = readings::start(source, place.clone(), observed.clone());
-    let link = Link { place, server: settings.server, tls, simulated, orders, report, observed, readings };
-    connect_forever(link, root, key, membership).await
+    let (server, shown) = (settings.server, Some(place.clone()));
+    let link = Link { place: shown, server, tls, simulated, orders, report, observed, readings };
+    connect_forever(&place, link, root, key, membership).await
 }
 
 fn source(simulated_gpus: Option<u32>, key: &NodeKey) -> Source {
@@ -192,6 +195,7 @@ fn same_reality(was_simulated: bool, simulated: bool) -> Result<(), IdentityErro
 
 /// Keeps the connection up, and the certificate in force.
 async fn connect_forever(
+    place: &Place,
     mut link: Link,
     root: String,
     key: NodeKey,
@@ -206,7 +210,7 @@ async fn connect_forever(
             error = link.run(&mut welcomed) => {
                 tracing::warn!(%error, "not connected to the mill; leases go on");
                 if error.is_about_certificate()
-                    && let Some(back) = come_back(&link, &root, &key, &membership).await
+                    && let Some(back) = come_back(place, &link, &root, &key, &membership).await
                 {
                     link.tls = identity::tls(&root, Some((&key, &back)))?;
                     membership = back;
@@ -214,7 +218,7 @@ async fn connect_forever(
                 }
             }
             () = tokio::time::sleep(until) => {
-                let renewed = join::renew(&link.place, &link.server, link.tls.clone(), &key, membership.simulated_gpus);
+                let renewed = join::renew(place, &link.server, link.tls.clone(), &key, membership.simulated_gpus);
                 match renewed.await {
                     Ok(renewed) => {
                         tracing::info!("the node's certificate was renewed");
@@ -237,8 +241,14 @@ async fn connect_forever(
 }
 
 /// Away for so long that the certificate has ended: the key brings the node back, unless it was revoked.
-async fn come_back(link: &Link, root: &str, key: &NodeKey, membership: &Membership) -> Option<Membership> {
-    match join::come_back(&link.place, &link.server, root, key, membership.simulated_gpus).await {
+async fn come_back(
+    place: &Place,
+    link: &Link,
+    root: &str,
+    key: &NodeKey,
+    membership: &Membership,
+) -> Option<Membership> {
+    match join::come_back(place, &link.server, root, key, membership.simulated_gpus).await {
         Ok(back) => {
             tracing::info!("the node came back with its key and has a new certificate");
             Some(back)
@@ -250,14 +260,20 @@ async fn come_back(link: &Link, root: &str, key: &NodeKey, membership: &Membersh
     }
 }
 
-/// Waits about so long (half of it at random, so that many agents do not come at once) and answers the next wait.
+/// Waits about so long and answers the next wait.
 async fn rest(wait: Duration) -> Duration {
     let mut byte = [0u8; 2];
     // Without randomness all wait alike, which is only slower.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte);
-    let part = f64::from(u16::from_be_bytes(byte)) / f64::from(u16::MAX);
-    tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * part)).await;
-    (wait * 2).min(LONGEST_WAIT)
+    let (pause, next) = pause(wait, f64::from(u16::from_be_bytes(byte)) / f64::from(u16::MAX));
+    tokio::time::sleep(pause).await;
+    next
+}
+
+/// How long to rest after a failed attempt, half of it by `chance` (0 to 1) so that many agents do not come at once, and the
+/// wait after the next one.
+pub fn pause(wait: Duration, chance: f64) -> (Duration, Duration) {
+    (wait.mul_f64(0.5 + 0.5 * chance), (wait * 2).min(LONGEST_WAIT))
 }
 
 /// The node as it is now. Without its driver a real node is one without GPUs: faulty, never simulated.

@@ -38,6 +38,13 @@ impl Measured {
     }
 }
 
+impl Measured {
+    /// The offset as it was measured; good for the boot in which it was.
+    pub const fn offset(&self) -> Offset {
+        Offset(self.offset_ms)
+    }
+}
+
 impl Orders {
     /// What was in force last; nothing on a new node. A damaged file is reported and dropped: the mill will send another.
     pub fn load(place: &Place) -> Result<Self, PlaceError> {

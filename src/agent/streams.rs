@@ -33,6 +33,10 @@ pub enum StreamRefusal {
     Starting,
     #[error("its log cannot be read")]
     Log,
+    #[error(
+        "this machine is one of many simulated in one process; its leases are on paper, and nothing can be opened in them"
+    )]
+    Paper,
     #[error(transparent)]
     Shim(#[from] ClientError),
     #[error(transparent)]

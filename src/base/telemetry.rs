@@ -38,6 +38,7 @@ pub struct GpuReading {
     pub pcie_replays: Option<u64>,
     /// The last Xid that this agent heard of for this GPU.
     pub last_xid: Option<u64>,
+    #[serde(deserialize_with = "super::bounded::some_at_most::<MOST_PROCESSES, _, _>")]
     pub processes: Option<Vec<GpuProcess>>,
 }
 

@@ -2,7 +2,8 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::output::{Output, Table};
-use crate::wire::api::fleet::{GpuView, NodeView};
+use crate::wire::api::fleet::{GpuView, JoinTokensAnswer, JoinTokensRequest, NodeView};
+use crate::wire::api::people::StatusAnswer;
 
 pub async fn nodes(client: &Client, out: &Output) -> Result<(), Failure> {
     let nodes: Vec<NodeView> = client.get("nodes").await?;
@@ -50,4 +51,21 @@ pub async fn gpus(client: &Client, out: &Output) -> Result<(), Failure> {
         out.progress(&format!("Times in {}.", zone.name()));
     }
     Ok(())
+}
+
+/// Tokens with which simulated machines join the mill that this user is signed in to as an admin. A real mill is left alone.
+pub async fn tokens_for_simulated(count: u32, pool: Option<&str>) -> Result<JoinTokensAnswer, Failure> {
+    let client = Client::signed_in()?;
+    let status: StatusAnswer = client.get("status").await?;
+    if !status.simulated {
+        return Err(Failure::Usage {
+            what: "Nothing was simulated.".to_owned(),
+            why: format!("The mill at {} is a real one, and only real machines may join it.", client.url()),
+            next: "Set up a simulated mill in a directory of its own (gristmill setup --simulated-gpus 8 …) and sign in to \
+                   that."
+                .to_owned(),
+        });
+    }
+    let request = JoinTokensRequest { count, pool: pool.map(str::to_owned), owner: None, admit: true };
+    client.post("join-tokens/many", &request).await
 }

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 pub use args::{Globals, Verb, VerifyArgs};
 pub use failure::Failure;
+pub use fleet::tokens_for_simulated;
 pub use upkeep::said as verified;
 
 use client::Client;

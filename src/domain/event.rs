@@ -54,6 +54,8 @@ pub enum Event {
     NodeLost { node: NodeId, epoch: u64 },
     NodeHardwareChanged { node: NodeId },
     NodeRevoked { node: NodeId },
+    // It named what is not its own, so often since the last such event; nothing came of it.
+    NodeOverstepped { node: NodeId, what: String, times: u64 },
     NodeRetired { node: NodeId, why: String },
     NodeRenamed { node: NodeId, from: String, to: String },
     NodeMoved { node: NodeId, pool: PoolId },

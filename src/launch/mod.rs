@@ -8,4 +8,5 @@ pub mod restore;
 pub mod serve;
 pub mod service;
 pub mod setup;
+pub mod simulate;
 pub mod verify;

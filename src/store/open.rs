@@ -306,7 +306,8 @@ impl Store {
         database.as_ref().ok_or_else(|| self.stopped())?.begin_read().map_err(engine)
     }
 
-    pub(super) fn now(&self) -> Instant {
+    /// The mill's time: never earlier than what it has decided at before, also after a restart.
+    pub fn now(&self) -> Instant {
         self.inner.now().max(self.latest())
     }
 

@@ -27,6 +27,8 @@ use crate::wire::api::bookings::BookingView;
 const FRESH: Span = Span::from_days(30);
 /// Events looked through for a backup.
 const LOOKED_BACK: usize = 2000;
+/// Nodes in trouble that are named one by one.
+const TROUBLED: usize = 5;
 /// Unread notices shown.
 const NOTICES: usize = 3;
 
@@ -100,7 +102,7 @@ pub fn page(who: SignedIn, mill: &State<Mill>) -> Result<Html<HomePage>, PageErr
         notices: unread
             .map(|notice| (notice.subject, notice.text, notice.link.unwrap_or_else(|| "/notices".to_owned())))
             .collect(),
-        away: away(mill, actor, now)?,
+        away: away(mill, actor)?,
         steps: steps(&view, actor, &installation, now)?,
         page,
     }))
@@ -127,20 +129,17 @@ fn headline(running: &[BookingView], coming: &[BookingView], now: Instant) -> (S
 }
 
 /// For admins: nodes that need somebody, with the page to look at.
-fn away(mill: &Mill, actor: &Actor, now: Instant) -> Answer<Vec<(String, String)>> {
+fn away(mill: &Mill, actor: &Actor) -> Answer<Vec<(String, String)>> {
     if !actor.admin {
         return Ok(Vec::new());
     }
-    let nodes = fleet::nodes(mill, actor, now)?.into_iter().filter_map(|node| {
-        let what = match (node.state.as_str(), node.connected) {
-            ("pending", _) => format!("{} waits to be admitted.", node.name),
-            ("closed", _) => format!("{} takes no new bookings.", node.name),
-            ("admitted", false) => format!("{} is away.", node.name),
-            _ => return None,
-        };
-        Some((what, format!("/nodes/{}", node.id)))
-    });
-    Ok(nodes.collect())
+    let (first, all) = fleet::troubled(mill, TROUBLED)?;
+    let more = all - first.len();
+    let mut told: Vec<_> = first.into_iter().map(|(what, node)| (what, format!("/nodes/{node}"))).collect();
+    if more > 0 {
+        told.push((format!("{more} more nodes need somebody."), "/nodes".to_owned()));
+    }
+    Ok(told)
 }
 
 /// What the admin of a fresh mill does first; nothing once all is done.

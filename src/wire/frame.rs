@@ -223,17 +223,22 @@ impl Frame {
 #[derive(Debug, Default)]
 pub struct Decoder {
     waiting: Vec<u8>,
+    /// How many of the waiting bytes were frames that are handed out: they are removed together, since a thousand small
+    /// frames in one piece would else be moved a thousand times.
+    taken: usize,
 }
 
 impl Decoder {
     /// Takes bytes as they came. Never holds more than what is given plus one frame.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.waiting.drain(..std::mem::take(&mut self.taken));
         self.waiting.extend_from_slice(bytes);
     }
 
     /// The next whole frame, or `None` until more bytes come.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, BadFrame> {
-        let Some((header, rest)) = self.waiting.split_first_chunk::<HEADER>() else {
+        let waiting = self.waiting.get(self.taken..).unwrap_or_default();
+        let Some((header, rest)) = waiting.split_first_chunk::<HEADER>() else {
             return Ok(None);
         };
         let [kind, length @ ..] = *header;
@@ -245,7 +250,7 @@ impl Decoder {
             return Ok(None);
         };
         let frame = Frame::decode(kind, payload)?;
-        self.waiting.drain(..HEADER + length);
+        self.taken += HEADER + length;
         Ok(Some(frame))
     }
 }
@@ -292,6 +297,16 @@ mod tests {
             decoder.feed(&bytes);
             while let Ok(Some(_)) = decoder.next_frame() {}
         }
+    }
+
+    #[test]
+    fn handed_out_frames_are_not_kept() {
+        let mut decoder = Decoder::default();
+        for _ in 0..1000 {
+            decoder.feed(&Frame::Input(vec![7; 1000]).encode());
+            assert!(decoder.next_frame().unwrap().is_some() && decoder.next_frame().unwrap().is_none());
+        }
+        assert!(decoder.waiting.capacity() < 8192);
     }
 
     #[test]

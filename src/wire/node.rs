@@ -3,6 +3,7 @@
 //! It refuses ids of other nodes: a message never names its sender.
 use serde::{Deserialize, Serialize};
 
+use crate::base::bounded::at_most;
 use crate::base::hardware::{ObservedNode, Share};
 use crate::base::ids::{LeaseId, NodeId, StreamId};
 use crate::base::preflight::Finding;
@@ -13,6 +14,10 @@ use crate::base::window::{Instant, Span};
 pub const PROTOCOL: u32 = 1;
 /// Largest control message either side accepts, in bytes.
 pub const MESSAGE_LIMIT: usize = 1 << 20;
+/// Most leases that a node tells of at once.
+pub const MOST_FACTS: usize = 8192;
+/// Most GPUs and instances whose readings it tells at once.
+pub const MOST_READINGS: usize = 1024;
 /// How often an agent reports even when nothing changed.
 pub const HEARTBEAT: Span = Span::from_seconds(5);
 /// Silence after which a node counts as lost.
@@ -111,13 +116,23 @@ pub enum FromAgent {
     /// Hardware changed, or was asked for.
     Observed { epoch: u64, observed: Box<ObservedNode> },
     /// Full list of what the node has of leases; sent on connection and on every change.
-    Leases { epoch: u64, generation: u64, leases: Vec<LeaseFact> },
+    Leases {
+        epoch: u64,
+        generation: u64,
+        #[serde(deserialize_with = "at_most::<MOST_FACTS, _, _>")]
+        leases: Vec<LeaseFact>,
+    },
     /// A stream could not be opened.
     StreamRefused { stream: StreamId, why: String },
     /// What the GPUs read, every [`SAMPLE_EVERY`]; `clock` is when.
     ///
     /// [`SAMPLE_EVERY`]: crate::base::telemetry::SAMPLE_EVERY
-    Samples { epoch: u64, clock: Instant, gpus: Vec<GpuReading> },
+    Samples {
+        epoch: u64,
+        clock: Instant,
+        #[serde(deserialize_with = "at_most::<MOST_READINGS, _, _>")]
+        gpus: Vec<GpuReading>,
+    },
     /// The program that was offered was not installed; the one before goes on.
     UpgradeFailed { epoch: u64, version: String, why: String },
     /// To [`ToAgent::StillThere`], with its number.

@@ -34,7 +34,7 @@ const BATCH: usize = 256;
 /// The longest sleep: a clock that was set meanwhile is noticed after that.
 const LONGEST_SLEEP: Span = Span::from_seconds(30);
 /// Nodes get this long after the mill's start to come back and speak for what they did while it was away.
-const FORBEARANCE: Span = Span::from_seconds(60);
+pub const FORBEARANCE: Span = Span::from_seconds(60);
 /// What is forborne is looked at again after this.
 const LOOK_AGAIN: Span = Span::from_seconds(10);
 /// After a failure of the store.
@@ -55,8 +55,8 @@ pub async fn run(mill: &Mill, now: Instant) -> Answer<usize> {
     run_with(mill, now, false).await
 }
 
-/// With `forbear`, nothing is given up for want of a node's word.
-async fn run_with(mill: &Mill, now: Instant, forbear: bool) -> Answer<usize> {
+/// The same; with `forbear`, as in the first minute after the mill's start, nothing is given up for want of a node's word.
+pub async fn run_with(mill: &Mill, now: Instant, forbear: bool) -> Answer<usize> {
     let mut done = 0;
     // Where many nodes vanished at once, nothing is concluded from their silence.
     let forbear = forbear || brake::engaged(&mill.store.read()?)?.is_some();

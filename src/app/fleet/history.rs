@@ -54,6 +54,10 @@ fn words(event: &Event, of: NodeId) -> Option<String> {
         Event::NodeDoubled { node } => (node, "a second machine came with its key and was turned away".to_owned()),
         Event::NodeReturned { node } => (node, "came back with its key after its certificate had ended".to_owned()),
         Event::NodeUpgradeAsked { node } => (node, "was asked to become the mill’s version".to_owned()),
+        Event::NodeOverstepped { node, what, times } => {
+            let often = if *times == 1 { String::new() } else { format!(", {times} times") };
+            (node, format!("named {what}{often}; it was rejected"))
+        }
         Event::NodeRetired { node, why } => (node, format!("was retired: {why}")),
         Event::NodeRenamed { node, from, to } => (node, format!("was renamed from {from} to {to}")),
         Event::NodeMoved { node, .. } => (node, "was moved to another pool".to_owned()),

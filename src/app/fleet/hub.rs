@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::comeback::Challenges;
 use super::doubles::Doubles;
+use super::overreach::Overreaches;
 use super::streams::Streams;
 use crate::base::ids::NodeId;
 use crate::base::window::Instant;
@@ -22,10 +23,10 @@ const QUEUE: usize = 64;
 const WRITE_EVERY: Duration = Duration::from_secs(30);
 
 /// Everything known about connections.
-#[derive(Default)]
 pub struct Hub {
     state: Mutex<HashMap<NodeId, Known>>,
     pub streams: Streams,
+    pub overreaches: Overreaches,
     malformed: AtomicU64,
     /// When nodes were lost, the latest last; older ones than the brake counts are dropped.
     losses: Mutex<VecDeque<Monotonic>>,
@@ -35,6 +36,14 @@ pub struct Hub {
     pub challenges: Challenges,
     /// Nodes that were revoked since the start: whatever they have open ends.
     cut: watch::Sender<Vec<NodeId>>,
+    /// Silence is measured by a clock that never jumps; tests have their own.
+    ticking: fn() -> Monotonic,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::by(Monotonic::now)
+    }
 }
 
 struct Known {
@@ -83,13 +92,33 @@ impl Hub {
         Arc::new(Self::default())
     }
 
+    /// With another clock for silence.
+    pub fn by(ticking: fn() -> Monotonic) -> Self {
+        Self {
+            state: Mutex::default(),
+            streams: Streams::default(),
+            overreaches: Overreaches::default(),
+            malformed: AtomicU64::new(0),
+            losses: Mutex::default(),
+            doubles: Doubles::default(),
+            challenges: Challenges::default(),
+            cut: watch::Sender::default(),
+            ticking,
+        }
+    }
+
+    /// Now, by the clock for silence.
+    pub fn ticks(&self) -> Monotonic {
+        (self.ticking)()
+    }
+
     fn state(&self) -> MutexGuard<'_, HashMap<NodeId, Known>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A node that was connected when the mill last stopped: it counts as heard now.
     pub fn expect(&self, contact: &NodeContact) {
-        let now = Monotonic::now();
+        let now = self.ticks();
         self.state().entry(contact.node).or_insert(Known {
             epoch: contact.epoch,
             link: None,
@@ -107,7 +136,7 @@ impl Hub {
         let (fence, fenced) = watch::channel(None);
         let (asked, here) = (AtomicU64::new(0), watch::Sender::new(0));
         let link = Arc::new(Link { node, epoch, orders, wake: Notify::new(), fence, asked, here });
-        let now = Monotonic::now();
+        let now = self.ticks();
         let known = Known { epoch, link: Some(link.clone()), heard: now, last, skew_ms, written: now, lost: false };
         let mut state = self.state();
         if state.get(&node).is_some_and(|before| before.epoch >= epoch) {
@@ -131,7 +160,7 @@ impl Hub {
     /// Something was heard from the node over its present connection.
     pub fn heard(&self, link: &Link, last: Instant, skew_ms: Option<i64>) {
         if let Some(known) = self.state().get_mut(&link.node).filter(|known| known.epoch == link.epoch) {
-            known.heard = Monotonic::now();
+            known.heard = self.ticks();
             known.last = last;
             known.skew_ms = skew_ms.unwrap_or(known.skew_ms);
         }

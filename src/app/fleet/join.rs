@@ -170,7 +170,7 @@ fn enter(
         };
     }
     let pool: Pool = view.must(&token.pool)?;
-    let admitted = pool.auto_admit || token.local;
+    let admitted = pool.auto_admit || token.local || token.admit;
     let node = Node {
         id: signed.node,
         name: free_name(view, token.name.as_ref(), &request.observed.hostname)?,

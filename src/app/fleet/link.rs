@@ -1,17 +1,19 @@
-//! One connection of one node, from its hello to its end, over channels and without sockets: the gateway carries messages,
-//! tests drive it directly. It refuses what is not of the protocol and what belongs to another epoch, and answers a
-//! hostile node with a goodbye, never with a fault.
+//! One connection of one node, from its hello to its end, over channels and without sockets: the gateway carries messages.
+//! What is said is decided by [`Conversation`], which waits for nothing but the store, so that tests drive it through days
+//! of lost connections. It refuses what is not of the protocol and what belongs to another epoch, and answers a hostile
+//! node with a goodbye, never with a fault.
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use super::contact::{self, Credential};
 use super::hub::{Link, LinkEnd};
+use super::overreach::{self, Reach};
 use super::{Fleet, doubles, upgrade};
 use crate::app::error::{Answer, AppError};
 use crate::base::ids::NodeId;
 use crate::base::text::without_control;
-use crate::clock;
 use crate::domain::fleet::node::Node;
 use crate::domain::people::installation::Installation;
 use crate::store::people::INSTALLATION;
@@ -33,15 +35,18 @@ pub enum Heard {
     Malformed(String),
 }
 
-/// What is sent to one node, and what it was sent last.
-struct Sending {
-    out: mpsc::Sender<ToAgent>,
+/// What is said on one connection.
+pub struct Conversation {
+    fleet: Fleet,
+    link: Arc<Link>,
+    /// Of the desired state that was sent last.
     generation: u64,
     desired: Option<Vec<DesiredLease>>,
 }
 
 /// Why a connection ends.
-enum Over {
+#[derive(Debug)]
+pub enum Over {
     /// The other side went away.
     Gone,
     Goodbye(String),
@@ -55,16 +60,20 @@ pub async fn serve(
     mut heard: mpsc::Receiver<Heard>,
     out: mpsc::Sender<ToAgent>,
 ) {
-    let over = match greet(&fleet, node, credential, &mut heard, &out).await {
-        Ok((mut end, sending)) => {
-            let over = converse(&fleet, &mut end, &mut heard, sending).await;
-            fleet.mill.hub.detach(&end.link);
+    let hub = fleet.mill.hub.clone();
+    let over = match greet(fleet, node, credential, &mut heard, &out).await {
+        Ok((conversation, mut end, welcome)) => {
+            let over = match out.send(welcome).await {
+                Ok(()) => converse(conversation, &mut end, &mut heard, &out).await,
+                Err(_) => Over::Gone,
+            };
+            hub.detach(&end.link);
             over
         }
         Err(over) => over,
     };
     match over {
-        Over::Gone => tracing::info!(%node, "a node's connection ended"),
+        Over::Gone => tracing::debug!(%node, "a node's connection ended"),
         Over::Goodbye(why) => {
             tracing::warn!(%node, why, "a node's connection is closed");
             // If it cannot be sent, the connection is gone anyway.
@@ -73,57 +82,33 @@ pub async fn serve(
     }
 }
 
-/// From the hello to the welcome.
+/// Waits for the hello, looks whether the one who says it is the one and only, and answers it.
 async fn greet(
-    fleet: &Fleet,
+    fleet: Fleet,
     node: NodeId,
     credential: Credential,
     heard: &mut mpsc::Receiver<Heard>,
     out: &mpsc::Sender<ToAgent>,
-) -> Result<(LinkEnd, Sending), Over> {
+) -> Result<(Conversation, LinkEnd, ToAgent), Over> {
     let first = tokio::time::timeout(HELLO_WAIT, heard.recv()).await;
     let first = first.map_err(|_| Over::Goodbye("no hello came".to_owned()))?.ok_or(Over::Gone)?;
-    let (protocol, version, clock, simulated, observed) = match first {
-        Heard::Say(FromAgent::Hello { protocol, version, clock, simulated, observed, .. }) => {
-            (protocol, version, clock, simulated, *observed)
-        }
-        Heard::Say(_) => return Err(malformed(fleet, "the first message must be a hello")),
-        Heard::Malformed(why) => return Err(malformed(fleet, &why)),
+    let hello = match first {
+        Heard::Say(hello) => hello,
+        Heard::Malformed(why) => return Err(malformed(&fleet, &why)),
     };
-    upgrade::noted(fleet, node, &version, protocol).await.map_err(|error| failed(&error))?;
-    if protocol != PROTOCOL {
-        return Err(other_protocol(fleet, node, protocol, out).await);
+    if let FromAgent::Hello { protocol, version, .. } = &hello {
+        upgrade::noted(&fleet, node, version, *protocol).await.map_err(|error| failed(&error))?;
+        if *protocol != PROTOCOL {
+            return Err(other_protocol(&fleet, node, *protocol, out).await);
+        }
+        doubles::pass(&fleet, node).await.map_err(Over::Goodbye)?;
     }
-    doubles::pass(fleet, node).await.map_err(Over::Goodbye)?;
-    let mill_simulated = fleet
-        .mill
-        .store
-        .read()
-        .and_then(|view| view.get::<Installation>(&INSTALLATION))
-        .map_err(|error| failed(&error.into()))?
-        .is_some_and(|installation| installation.simulated());
-    if mill_simulated != simulated {
-        return Err(Over::Goodbye("a simulated node and a real mill (or the reverse) do not go together".to_owned()));
-    }
-    let skew_ms = clock.since(clock::now()).as_millis();
-    let epoch = contact::connect(fleet, node, credential, observed, skew_ms).await.map_err(|error| failed(&error))?;
-    let overtaken = || Over::Goodbye("a newer connection of this node took over".to_owned());
-    let end = fleet.mill.hub.attach(node, epoch, clock::now(), skew_ms).ok_or_else(overtaken)?;
-    // A revocation since the commit of `connect` found no connection to close.
-    if revoked(fleet, node)? {
-        fleet.mill.hub.detach(&end.link);
-        return Err(Over::Goodbye("this node was revoked".to_owned()));
-    }
-    // The commit of `connect` woke nobody yet: the first desired state is sent by this.
-    end.link.wake.notify_one();
-    upgrade::offer(&fleet.mill, node).await.map_err(|error| failed(&error))?;
-    let welcome = ToAgent::Welcome { epoch, node, clock: clock::now(), heartbeat: HEARTBEAT };
-    let sending = Sending { out: out.clone(), generation: Node::first_generation(epoch), desired: None };
-    match out.send(welcome).await {
-        Ok(()) => Ok((end, sending)),
-        Err(_) => {
+    let (conversation, end, welcome) = Conversation::open(fleet.clone(), node, credential, hello).await?;
+    match upgrade::offer(&fleet.mill, node).await {
+        Ok(_) => Ok((conversation, end, welcome)),
+        Err(error) => {
             fleet.mill.hub.detach(&end.link);
-            Err(Over::Gone)
+            Err(failed(&error))
         }
     }
 }
@@ -150,25 +135,32 @@ fn revoked(fleet: &Fleet, node: NodeId) -> Result<bool, Over> {
 }
 
 /// From the welcome to the end.
-async fn converse(fleet: &Fleet, end: &mut LinkEnd, heard: &mut mpsc::Receiver<Heard>, mut sending: Sending) -> Over {
+async fn converse(
+    mut conversation: Conversation,
+    end: &mut LinkEnd,
+    heard: &mut mpsc::Receiver<Heard>,
+    out: &mpsc::Sender<ToAgent>,
+) -> Over {
     let link = end.link.clone();
     loop {
         let step = tokio::select! {
             // Closing comes before anything else, so that a flood of messages cannot hold it off.
             biased;
             why = fenced(&mut end.fenced) => Err(Over::Goodbye(why)),
-            order = end.orders.recv() => match order {
-                Some(order) => sending.out.send(order).await.map_err(|_| Over::Gone),
-                None => Err(Over::Gone),
-            },
-            () = link.wake.notified() => publish(fleet, &link, &mut sending).await,
+            order = end.orders.recv() => order.map(Some).ok_or(Over::Gone),
+            () = link.wake.notified() => conversation.publish(),
             message = heard.recv() => match message {
                 None => Err(Over::Gone),
-                Some(Heard::Malformed(why)) => Err(malformed(fleet, &why)),
-                Some(Heard::Say(say)) => listen(fleet, &link, &sending, say).await,
+                Some(Heard::Malformed(why)) => Err(malformed(&conversation.fleet, &why)),
+                Some(Heard::Say(say)) => conversation.listen(say).await.map(|()| None),
             },
         };
-        if let Err(over) = step {
+        let said = match step {
+            Ok(None) => Ok(()),
+            Ok(Some(message)) => out.send(message).await.map_err(|_| Over::Gone),
+            Err(over) => Err(over),
+        };
+        if let Err(over) = said {
             return over;
         }
     }
@@ -180,53 +172,101 @@ async fn fenced(fence: &mut watch::Receiver<Option<String>>) -> String {
     why.unwrap_or_else(|| "the mill closed the connection".to_owned())
 }
 
-/// Sends the desired state, unless it is what was sent last.
-async fn publish(fleet: &Fleet, link: &Link, sending: &mut Sending) -> Result<(), Over> {
-    let desired = fleet.mill.store.read().and_then(|view| fleet.orders.desired(&view, link.node));
-    let desired = desired.map_err(|error| failed(&error.into()))?;
-    if sending.desired.as_ref() == Some(&desired) {
-        return Ok(());
+impl Conversation {
+    /// Answers a hello with a new epoch and a welcome; everything of the connection before is over then.
+    pub async fn open(
+        fleet: Fleet,
+        node: NodeId,
+        credential: Credential,
+        hello: FromAgent,
+    ) -> Result<(Self, LinkEnd, ToAgent), Over> {
+        let FromAgent::Hello { clock, simulated, observed, .. } = hello else {
+            return Err(malformed(&fleet, "the first message must be a hello"));
+        };
+        let store = &fleet.mill.store;
+        let installation = store.read().and_then(|view| view.get::<Installation>(&INSTALLATION));
+        let installation = installation.map_err(|error| failed(&error.into()))?;
+        if installation.is_some_and(|installation| installation.simulated()) != simulated {
+            let why = "a simulated node and a real mill (or the reverse) do not go together";
+            return Err(Over::Goodbye(why.to_owned()));
+        }
+        let skew_ms = clock.since(store.now()).as_millis();
+        let epoch =
+            contact::connect(&fleet, node, credential, *observed, skew_ms).await.map_err(|error| failed(&error))?;
+        let overtaken = || Over::Goodbye("a newer connection of this node took over".to_owned());
+        let end = fleet.mill.hub.attach(node, epoch, store.now(), skew_ms).ok_or_else(overtaken)?;
+        // A revocation since the commit of `connect` found no connection to close.
+        if revoked(&fleet, node)? {
+            fleet.mill.hub.detach(&end.link);
+            return Err(Over::Goodbye("this node was revoked".to_owned()));
+        }
+        // The commit of `connect` woke nobody yet: the first desired state is sent by this.
+        end.link.wake.notify_one();
+        let welcome = ToAgent::Welcome { epoch, node, clock: store.now(), heartbeat: HEARTBEAT };
+        let generation = Node::first_generation(epoch);
+        Ok((Self { link: end.link.clone(), fleet, generation, desired: None }, end, welcome))
     }
-    sending.generation += 1;
-    if sending.generation >= Node::first_generation(link.epoch) + GENERATIONS {
-        return Err(Over::Goodbye("this connection is old; connect again".to_owned()));
-    }
-    let message = ToAgent::Desired { generation: sending.generation, leases: desired.clone() };
-    sending.desired = Some(desired);
-    sending.out.send(message).await.map_err(|_| Over::Gone)
-}
 
-/// Takes in one message.
-async fn listen(fleet: &Fleet, link: &Link, sending: &Sending, say: FromAgent) -> Result<(), Over> {
-    let now = clock::now();
-    match say {
-        FromAgent::Hello { .. } => return Err(malformed(fleet, "a connection has one hello")),
-        FromAgent::StreamRefused { stream, why } => fleet.mill.hub.streams.refuse(link.node, stream, &why),
-        FromAgent::Heartbeat { epoch, clock } if epoch == link.epoch => {
-            fleet.mill.hub.heard(link, now, Some(clock.since(now).as_millis()));
-            return Ok(());
+    /// The desired state, unless it is what was said last.
+    pub fn publish(&mut self) -> Result<Option<ToAgent>, Over> {
+        let Fleet { mill, orders, .. } = &self.fleet;
+        let desired = mill.store.read().and_then(|view| orders.desired(&view, self.link.node, mill.store.now()));
+        let desired = desired.map_err(|error| failed(&error.into()))?;
+        if self.desired.as_ref() == Some(&desired) {
+            return Ok(None);
         }
-        FromAgent::Observed { epoch, observed } if epoch == link.epoch => {
-            answered(contact::observed(fleet, link.node, epoch, *observed).await)?;
+        self.generation += 1;
+        if self.generation >= Node::first_generation(self.link.epoch) + GENERATIONS {
+            return Err(Over::Goodbye("this connection is old; connect again".to_owned()));
         }
-        FromAgent::Leases { epoch, generation, leases } if epoch == link.epoch => {
-            let complete = generation == sending.generation;
-            answered(fleet.orders.facts(&fleet.mill, link.node, leases, complete).await)?;
-        }
-        FromAgent::Here { epoch, question } if epoch == link.epoch => fleet.mill.hub.answered(link, question),
-        FromAgent::UpgradeFailed { epoch, why, .. } if epoch == link.epoch => {
-            answered(upgrade::failed(fleet, link.node, &why).await)?;
-        }
-        FromAgent::Samples { epoch, gpus, .. } if epoch == link.epoch => {
-            answered(super::samples::take(&fleet.mill, link.node, gpus, now))?;
-        }
-        late => {
-            tracing::debug!(node = %link.node, ?late, "a report of another epoch is dropped");
-            return Ok(());
-        }
+        self.desired = Some(desired.clone());
+        Ok(Some(ToAgent::Desired { generation: self.generation, leases: desired }))
     }
-    fleet.mill.hub.heard(link, now, None);
-    Ok(())
+
+    /// Takes in one message.
+    pub async fn listen(&mut self, say: FromAgent) -> Result<(), Over> {
+        let Self { fleet, link, .. } = self;
+        let now = fleet.mill.store.now();
+        match say {
+            FromAgent::Hello { .. } => return Err(malformed(fleet, "a connection has one hello")),
+            FromAgent::StreamRefused { stream, .. } if fleet.mill.hub.streams.is_anothers(link.node, stream) => {
+                overreach::note(&fleet.mill, link.node, Reach::Stream).await;
+                return Ok(());
+            }
+            FromAgent::StreamRefused { stream, why } => fleet.mill.hub.streams.refuse(link.node, stream, &why),
+            FromAgent::Heartbeat { epoch, clock } if epoch == link.epoch => {
+                fleet.mill.hub.heard(link, now, Some(clock.since(now).as_millis()));
+                return Ok(());
+            }
+            FromAgent::Observed { epoch, observed } if epoch == link.epoch => {
+                answered(contact::observed(fleet, link.node, epoch, *observed).await)?;
+            }
+            FromAgent::Leases { epoch, generation, leases } if epoch == link.epoch => {
+                let complete = generation == self.generation;
+                let strays = fleet.mill.store.read().and_then(|view| fleet.orders.strays(&view, link.node, &leases));
+                if strays.map_err(|error| failed(&error.into()))? > 0 {
+                    // Nothing that is said together with it is believed.
+                    overreach::note(&fleet.mill, link.node, Reach::Lease).await;
+                    return Ok(());
+                }
+                answered(fleet.orders.facts(&fleet.mill, link.node, leases, complete).await)?;
+            }
+            FromAgent::Here { epoch, question } if epoch == link.epoch => fleet.mill.hub.answered(link, question),
+            FromAgent::UpgradeFailed { epoch, why, .. } if epoch == link.epoch => {
+                answered(upgrade::failed(fleet, link.node, &why).await)?;
+            }
+            FromAgent::Samples { epoch, gpus, .. } if epoch == link.epoch => {
+                answered(super::samples::take(&fleet.mill, link.node, gpus, now))?;
+            }
+            late => {
+                tracing::debug!(node = %link.node, ?late, "a report of another epoch is dropped");
+                overreach::note(&fleet.mill, link.node, Reach::Epoch).await;
+                return Ok(());
+            }
+        }
+        fleet.mill.hub.heard(link, now, None);
+        Ok(())
+    }
 }
 
 /// What a node says can be refused; that ends the connection only when the store failed, since then it must be said again.

@@ -20,6 +20,7 @@ pub mod maintenance;
 pub mod manage;
 pub mod metrics;
 pub mod orders;
+pub mod overreach;
 pub mod pools;
 pub mod program;
 pub mod reading;

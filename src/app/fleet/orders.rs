@@ -15,12 +15,17 @@ use crate::wire::node::{DesiredLease, LeaseFact};
 pub type Doing<'a> = Pin<Box<dyn Future<Output = Answer<()>> + Send + 'a>>;
 
 pub trait Orders: Send + Sync + 'static {
-    /// Everything that shall be on the node: all its leases that are not over, future ones included.
-    fn desired(&self, view: &Snapshot, node: NodeId) -> Result<Vec<DesiredLease>, StoreError>;
+    /// Everything that shall be on the node at `now`: all its leases that are not over, those of the near future included.
+    fn desired(&self, view: &Snapshot, node: NodeId, now: Instant) -> Result<Vec<DesiredLease>, StoreError>;
 
     /// Everything the node has, as it says. `complete`: it has seen the newest desired state, so what it does not list is
     /// not there.
     fn facts<'a>(&'a self, mill: &'a Mill, node: NodeId, leases: Vec<LeaseFact>, complete: bool) -> Doing<'a>;
+
+    /// How many of these leases are other nodes'.
+    fn strays(&self, _view: &Snapshot, _node: NodeId, _leases: &[LeaseFact]) -> Result<usize, StoreError> {
+        Ok(0)
+    }
 
     /// The node is silent since `last`: its units are unknown from here on, and nothing more is charged.
     fn lost<'a>(&'a self, mill: &'a Mill, node: NodeId, last: Instant) -> Doing<'a>;
@@ -30,7 +35,7 @@ pub trait Orders: Send + Sync + 'static {
 pub struct NoOrders;
 
 impl Orders for NoOrders {
-    fn desired(&self, _: &Snapshot, _: NodeId) -> Result<Vec<DesiredLease>, StoreError> {
+    fn desired(&self, _: &Snapshot, _: NodeId, _: Instant) -> Result<Vec<DesiredLease>, StoreError> {
         Ok(Vec::new())
     }
 

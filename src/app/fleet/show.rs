@@ -47,6 +47,28 @@ pub fn find(mill: &Mill, given: &str) -> Answer<NodeId> {
     Ok(found.ok_or(Common::NotFound { what: "node" })?.id)
 }
 
+/// Nodes that need an admin: the first of them with what is the matter, and how many there are. It looks at the nodes'
+/// own rows alone, so that a home page costs little also where there are thousands.
+pub fn troubled(mill: &Mill, most: usize) -> Answer<(Vec<(String, NodeId)>, usize)> {
+    let nodes: Vec<Node> = mill.store.read()?.list(&[], Order::Ascending, usize::MAX)?;
+    let connected = |node: &Node| mill.hub.contact(node.id).is_some_and(|(connected, _)| connected);
+    let mut all = 0;
+    let mut first = Vec::new();
+    for node in &nodes {
+        let what = match &node.state {
+            NodeState::Pending => "waits to be admitted",
+            NodeState::Closed { .. } => "takes no new bookings",
+            NodeState::Admitted { .. } if !connected(node) => "is away",
+            NodeState::Admitted { .. } | NodeState::Revoked { .. } | NodeState::Retired { .. } => continue,
+        };
+        all += 1;
+        if first.len() < most {
+            first.push((format!("{} {what}.", node.name), node.id));
+        }
+    }
+    Ok((first, all))
+}
+
 /// All GPUs of all nodes that were not revoked.
 pub fn gpus(mill: &Mill, who: &Actor, now: Instant) -> Answer<Vec<GpuView>> {
     let shown = nodes(mill, who, now)?;

@@ -67,6 +67,11 @@ impl Streams {
         }
     }
 
+    /// Whether somebody waits for this stream from another node.
+    pub fn is_anothers(&self, node: NodeId, stream: StreamId) -> bool {
+        self.waiting().get(&stream).is_some_and(|waiting| waiting.node != node)
+    }
+
     fn take(&self, node: NodeId, stream: StreamId) -> Option<oneshot::Sender<Met>> {
         let mut waiting = self.waiting();
         // A stream of another node looks like one that does not exist.

@@ -1,10 +1,15 @@
 //! Join tokens: what lets one machine join one pool, once, soon; and how far that machine is. It refuses to keep the token;
 //! only its hash is stored, and half of the hash names it on pages.
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::Fleet;
-use crate::app::error::Answer;
+use super::authority::root_certificate;
+use crate::app::error::{Answer, AppError};
 use crate::app::ids;
 use crate::app::mill::Mill;
 use crate::app::people::actor;
+use crate::app::trust;
 use crate::base::ids::{JoinTokenId, PoolId, TeamId};
 use crate::base::preflight;
 use crate::base::secret::{Secret, SecretHash};
@@ -26,7 +31,8 @@ use crate::store::read::{Order, Read, StoreError};
 use crate::store::record::Key as _;
 use crate::store::tables::Table;
 use crate::store::view::View;
-use crate::wire::api::fleet::{JoinTokenRequest, JoinTokenView, JoinedNode};
+use crate::wire::api::Moment;
+use crate::wire::api::fleet::{JoinTokenRequest, JoinTokenView, JoinTokensAnswer, JoinTokensRequest, JoinedNode};
 use crate::wire::node::{Arrival, MillFacts, PROTOCOL};
 
 /// How long a token can be used.
@@ -35,6 +41,8 @@ pub const TOKEN_LASTS: Span = Span::from_minutes(15);
 const SHOWN_AFTER: Span = Span::from_days(1);
 /// Tokens that are shown, and cleared away at once.
 const MOST: usize = 1000;
+/// Most tokens that are made at once.
+pub const MANY: u32 = 1000;
 
 /// What a token is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +57,40 @@ pub struct TokenInput {
 /// Makes a token for another machine; shown once.
 pub async fn make(mill: &Mill, who: &Actor, input: TokenInput) -> Answer<Secret> {
     admins_only(who)?;
-    write(mill, Cause::Member(who.member), input, false).await
+    let secrets = write(mill, Cause::Member(who.member), input, 1, For::Newcomer).await?;
+    Ok(secrets.into_iter().next().expect("one was asked for"))
+}
+
+/// Makes tokens for several machines at once, for programs.
+pub async fn make_many(mill: &Mill, who: &Actor, request: JoinTokensRequest) -> Answer<JoinTokensAnswer> {
+    admins_only(who)?;
+    if !(1..=MANY).contains(&request.count) {
+        let why = format!("From 1 to {MANY} tokens are made at once");
+        return Err(Common::BadField { field: "count", why }.into());
+    }
+    let (input, root) = {
+        let view = mill.store.read()?;
+        let owner = request.owner.as_deref().map(|given| actor::team(&view, who, given)).transpose()?;
+        let pool = pool(&view, request.pool.as_deref().unwrap_or_default())?.id;
+        (TokenInput { pool, owner: owner.map(|team| team.id), name: None }, root_certificate(&view)?)
+    };
+    let root = CertificateDer::from_pem_slice(root.ok_or(PeopleRefusal::NotSetUp)?.as_bytes())
+        .map_err(|error| AppError::outside("reading the mill's root", error))?;
+    let kind = if request.admit { For::Admitted } else { For::Newcomer };
+    let secrets = write(mill, Cause::Member(who.member), input, request.count, kind).await?;
+    Ok(JoinTokensAnswer {
+        tokens: secrets.iter().map(|secret| secret.expose().to_owned()).collect(),
+        expires: Moment(mill.store.now().plus(TOKEN_LASTS)),
+        ca_fingerprint: trust::fingerprint(&root),
+    })
+}
+
+/// Whom a token lets in, and how far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Newcomer,
+    Admitted,
+    Local,
 }
 
 /// The same, with pool and team as people name them; answers what its page shows, too.
@@ -77,7 +118,7 @@ pub async fn make_local(mill: &Mill) -> Answer<Option<Secret>> {
     let pools = pools(&mill.store.read()?)?;
     let Some(pool) = pools.first() else { return Ok(None) };
     let input = TokenInput { pool: pool.id, owner: None, name: None };
-    write(mill, Cause::Mill, input, true).await.map(Some)
+    Ok(write(mill, Cause::Mill, input, 1, For::Local).await?.into_iter().next())
 }
 
 /// All pools, in the order of their making.
@@ -98,9 +139,9 @@ pub fn pool(view: &impl Read, given: &str) -> Answer<Pool> {
     Ok(found.ok_or(Common::NotFound { what: "pool" })?)
 }
 
-async fn write(mill: &Mill, cause: Cause, input: TokenInput, local: bool) -> Answer<Secret> {
-    let secret = Secret::from_bytes(&ids::random_256());
-    let token = secret.hash();
+async fn write(mill: &Mill, cause: Cause, input: TokenInput, count: u32, kind: For) -> Answer<Vec<Secret>> {
+    let secrets: Vec<Secret> = (0..count).map(|_| Secret::from_bytes(&ids::random_256())).collect();
+    let hashes: Vec<SecretHash> = secrets.iter().map(Secret::hash).collect();
     mill.store
         .write(Command::new(cause), move |view, now| {
             if view.get::<Pool>(&input.pool)?.is_none() {
@@ -112,21 +153,24 @@ async fn write(mill: &Mill, cause: Cause, input: TokenInput, local: bool) -> Ans
             for old in old.iter().filter(|old| old.expires.plus(SHOWN_AFTER) < now) {
                 changes.delete::<JoinToken>(old.token.as_bytes());
             }
-            changes.put(&JoinToken {
-                token,
-                pool: input.pool,
-                owner: input.owner,
-                name: input.name.clone(),
-                local,
-                expires: now.plus(TOKEN_LASTS),
-                used: None,
-                seen: None,
-            });
-            changes.event(cause, Event::JoinTokenMade { pool: input.pool });
+            for &token in &hashes {
+                changes.put(&JoinToken {
+                    token,
+                    pool: input.pool,
+                    owner: input.owner,
+                    name: input.name.clone(),
+                    local: kind == For::Local,
+                    admit: kind == For::Admitted,
+                    expires: now.plus(TOKEN_LASTS),
+                    used: None,
+                    seen: None,
+                });
+                changes.event(cause, Event::JoinTokenMade { pool: input.pool });
+            }
             Ok((changes, ()))
         })
         .await?;
-    Ok(secret)
+    Ok(secrets)
 }
 
 /// The row that a shown token leads to, if it may still be used; else why not.

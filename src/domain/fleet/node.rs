@@ -183,6 +183,9 @@ pub struct JoinToken {
     pub owner: Option<TeamId>,
     pub name: Option<Name>,
     pub local: bool,
+    /// The admin who made it has admitted the machine in advance.
+    #[serde(default)]
+    pub admit: bool,
     pub expires: Instant,
     pub used: Option<(NodeId, Instant)>,
     /// The machine that showed it, before it joins.

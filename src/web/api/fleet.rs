@@ -15,7 +15,9 @@ use crate::web::error::ApiError;
 use crate::web::fleet::install;
 use crate::web::guard::Bearer;
 use crate::wire::api::Problem;
-use crate::wire::api::fleet::{GpuView, JoinTokenRequest, JoinTokenView, NodeView, UpgradeRequest};
+use crate::wire::api::fleet::{
+    GpuView, JoinTokenRequest, JoinTokenView, JoinTokensAnswer, JoinTokensRequest, NodeView, UpgradeRequest,
+};
 
 /// All nodes
 #[utoipa::path(context_path = "/api/v1", tag = "fleet",
@@ -31,6 +33,18 @@ pub fn nodes(who: Bearer, mill: &State<Mill>) -> Result<Json<Vec<NodeView>>, Api
 #[get("/gpus")]
 pub fn gpus(who: Bearer, mill: &State<Mill>) -> Result<Json<Vec<GpuView>>, ApiError> {
     Ok(Json(show::gpus(mill, &who.0.actor, crate::clock::now())?))
+}
+
+/// Make join tokens for several machines; admins only
+#[utoipa::path(context_path = "/api/v1", tag = "fleet", request_body = JoinTokensRequest,
+    responses((status = 200, body = JoinTokensAnswer), (status = "default", body = Problem)))]
+#[post("/join-tokens/many", data = "<body>")]
+pub async fn make_tokens(
+    who: Bearer,
+    mill: &State<Mill>,
+    body: Body<JoinTokensRequest>,
+) -> Result<Json<JoinTokensAnswer>, ApiError> {
+    Ok(Json(tokens::make_many(mill, &who.0.actor, body.0).await?))
 }
 
 /// Make a join token; token and install line are in this answer alone. Admins only

@@ -41,6 +41,7 @@ pub fn routes() -> Vec<Route> {
         fleet::make_token,
         fleet::join_tokens,
         fleet::join_token,
+        fleet::make_tokens,
         fleet::admit,
         fleet::revoke,
         fleet::upgrade,

@@ -20,7 +20,7 @@ use crate::wire::api::bookings::LogEnd;
     ),
     paths(
         people::login, people::status, people::invite, people::teams,
-        fleet::nodes, fleet::gpus, fleet::make_token, fleet::join_tokens, fleet::join_token, fleet::admit,
+        fleet::nodes, fleet::gpus, fleet::make_token, fleet::join_tokens, fleet::join_token, fleet::make_tokens, fleet::admit,
         fleet::revoke, fleet::upgrade,
         care::duty, care::announce, care::cancel, care::rename, care::move_to, care::retire, care::pools,
         bookings::list, bookings::show, bookings::quote, bookings::book, bookings::extend, bookings::release,

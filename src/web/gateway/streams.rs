@@ -8,13 +8,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::guard::NodeKey;
 use crate::app::fleet::Fleet;
+use crate::app::fleet::overreach::{self, Reach};
 use crate::wire::frame::{HEADER, MAX_PAYLOAD};
 
 /// Most bytes in one message of a stream: one frame.
 const CHUNK: usize = HEADER + MAX_PAYLOAD;
 
 #[get("/stream/<id>")]
-pub fn stream(
+pub async fn stream(
     key: NodeKey,
     id: &str,
     socket: WebSocket,
@@ -22,6 +23,9 @@ pub fn stream(
     shutdown: Shutdown,
 ) -> Result<rocket_ws::Channel<'static>, Status> {
     let id = id.parse().map_err(|_| Status::NotFound)?;
+    if fleet.mill.hub.streams.is_anothers(key.node, id) {
+        overreach::note(&fleet.mill, key.node, Reach::Stream).await;
+    }
     let met = fleet.mill.hub.streams.meet(key.node, id).ok_or(Status::NotFound)?;
     let limits = Config {
         max_message_size: Some(CHUNK),

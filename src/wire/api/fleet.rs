@@ -176,3 +176,29 @@ pub struct JoinedNode {
     pub id: NodeId,
     pub name: String,
 }
+
+/// Join tokens for several machines.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinTokensRequest {
+    /// 1 to 1000.
+    pub count: u32,
+    /// Id or name of the pool; the first one without it.
+    #[serde(default)]
+    pub pool: Option<String>,
+    /// Id or name of the team that will own the machines.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Whether they are admitted without another word.
+    #[serde(default)]
+    pub admit: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JoinTokensAnswer {
+    /// Each good for one machine, once; shown here alone.
+    pub tokens: Vec<String>,
+    pub expires: Moment,
+    /// SHA-256 of the mill's root, for agents to pin.
+    pub ca_fingerprint: String,
+}

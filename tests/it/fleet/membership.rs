@@ -104,6 +104,7 @@ async fn expired(house: &House) -> Secret {
             owner: None,
             name: None,
             local: false,
+            admit: false,
             expires,
             used: None,
             seen: None,

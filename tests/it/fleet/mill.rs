@@ -67,7 +67,7 @@ pub struct Wishes {
 }
 
 impl Orders for Wishes {
-    fn desired(&self, _: &Snapshot, _: NodeId) -> Result<Vec<DesiredLease>, StoreError> {
+    fn desired(&self, _: &Snapshot, _: NodeId, _: Instant) -> Result<Vec<DesiredLease>, StoreError> {
         Ok(self.desired.lock().unwrap().clone())
     }
 

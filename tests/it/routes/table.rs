@@ -278,6 +278,7 @@ const API: &[Row] = &[
         [Out, Denied, Denied, Denied, Bad],
     ),
     row(Post, "/api/v1/nodes/<node>/revoke", "/api/v1/nodes/{node}/revoke", "{}", API_ADMINS),
+    row(Post, "/api/v1/join-tokens/many", "/api/v1/join-tokens/many", r#"{"count":2}"#, API_ADMINS),
     row(Get, "/api/v1/bookings", "/api/v1/bookings?all=true&state=active", "", API_MEMBERS),
     row(Get, "/api/v1/bookings/<booking>", "/api/v1/bookings/{active}", "", API_TEAMS),
     // Only the team spends its credits, so an admin of another books nothing for it.
