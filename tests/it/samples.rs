@@ -95,7 +95,7 @@ async fn what_cannot_be_true_is_missing_and_what_is_not_its_own_does_not_exist()
                 memory_bytes: Some(u64::MAX),
                 ..GpuProcess::default()
             };
-            200
+            MOST_PROCESSES
         ]),
         ..GpuReading::default()
     };

@@ -3,14 +3,14 @@ use rocket::serde::json::Json;
 use rocket::{State, get, post};
 
 use super::body::{Body, Nothing};
-use crate::app::error::Answer;
+use crate::app::error::{Answer, AppError};
 use crate::app::fleet::duty::{self as duties, Wish};
 use crate::app::fleet::{maintenance as plans, pools as groups, show};
 use crate::app::mill::Mill;
 use crate::base::ids::{MaintenanceId, NodeId};
 use crate::base::window::Window;
 use crate::domain::fleet::refusal::FleetRefusal;
-use crate::domain::notice::Common;
+use crate::domain::notice::{Common, Kind};
 use crate::domain::people::refusal::PeopleRefusal;
 use crate::web::error::ApiError;
 use crate::web::guard::Bearer;
@@ -25,6 +25,10 @@ fn chosen(mill: &Mill, who: &Bearer, given: &str) -> Result<NodeId, ApiError> {
         return Err(PeopleRefusal::Denied { what: "look after nodes", who_may: "admins" }.into());
     }
     Ok(show::find(mill, given)?)
+}
+
+const fn none() -> Common {
+    Common::NotFound { what: "maintenance" }
 }
 
 fn now_shown(mill: &Mill, who: &Bearer, id: NodeId, changed: Answer<()>) -> Result<Json<NodeView>, ApiError> {
@@ -86,8 +90,12 @@ pub async fn cancel(
     maintenance: &str,
     _body: Body<Nothing>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = chosen(mill, &who, node)?;
-    let row: MaintenanceId = maintenance.parse().map_err(|_| Common::NotFound { what: "maintenance" })?;
+    // Neither node nor maintenance: the answer is the same.
+    let id = chosen(mill, &who, node).map_err(|error| match error {
+        ApiError(AppError::Refused(why)) if why.reason().kind() == Kind::NotFound => none().into(),
+        other => other,
+    })?;
+    let row: MaintenanceId = maintenance.parse().map_err(|_| none())?;
     let changed = plans::cancel(mill, &who.0.actor, id, row).await;
     now_shown(mill, &who, id, changed)
 }
