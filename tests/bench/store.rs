@@ -176,6 +176,8 @@ impl Raw {
                     open.entry(*table).or_insert_with(|| transaction.open_table(definition).expect("a table opens"));
                 table.insert(key.as_slice(), value.as_slice()).expect("a row is written");
             }
+            // Some rows are of that table too, and it can be open once only.
+            drop(open);
             let time = TableDefinition::<&[u8], &[u8]>::new("meta");
             let mut time = transaction.open_table(time).expect("a table opens");
             time.insert(&b"time"[..], &[1; 20][..]).expect("a row is written");
