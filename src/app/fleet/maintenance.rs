@@ -1,7 +1,7 @@
 //! Maintenance of a node: announced ahead, out of the calendar for its time, and those whose bookings are in the way are
 //! moved or told. A task clears the way, step by step, each step a transaction that looks anew. It refuses to end work at
 //! once: what runs is shortened to the start of the maintenance, with the usual warnings.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::duty::reason;
@@ -153,11 +153,7 @@ fn steps(view: &impl Read, now: Instant) -> Result<Vec<relocate::Step>, StoreErr
             steps.push(relocate::Step { booking: lease.booking, node: node.id, maintenance: None });
         }
     }
-    let mut seen: Vec<(BookingId, NodeId)> = Vec::new();
-    steps.retain(|step| {
-        let new = !seen.contains(&(step.booking, step.node));
-        seen.push((step.booking, step.node));
-        new
-    });
+    let mut seen: HashSet<(BookingId, NodeId)> = HashSet::new();
+    steps.retain(|step| seen.insert((step.booking, step.node)));
     Ok(steps)
 }

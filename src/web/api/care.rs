@@ -3,15 +3,15 @@ use rocket::serde::json::Json;
 use rocket::{State, get, post};
 
 use super::body::{Body, Nothing};
-use crate::app::error::{Answer, AppError};
+use super::fleet::{changed_node, known};
+use crate::app::error::AppError;
 use crate::app::fleet::duty::{self as duties, Wish};
-use crate::app::fleet::{maintenance as plans, pools as groups, show};
+use crate::app::fleet::{maintenance as plans, pools as groups};
 use crate::app::mill::Mill;
-use crate::base::ids::{MaintenanceId, NodeId};
+use crate::base::ids::MaintenanceId;
 use crate::base::window::Window;
 use crate::domain::fleet::refusal::FleetRefusal;
 use crate::domain::notice::{Common, Kind};
-use crate::domain::people::refusal::PeopleRefusal;
 use crate::web::error::ApiError;
 use crate::web::guard::Bearer;
 use crate::wire::api::Problem;
@@ -19,21 +19,8 @@ use crate::wire::api::fleet::{
     DutyRequest, MaintenanceRequest, MoveRequest, NodeView, PoolView, RenameRequest, RetireRequest,
 };
 
-/// The node by id or name, for those who look after nodes: nobody else learns whether it exists.
-fn chosen(mill: &Mill, who: &Bearer, given: &str) -> Result<NodeId, ApiError> {
-    if !who.0.actor.admin {
-        return Err(PeopleRefusal::Denied { what: "look after nodes", who_may: "admins" }.into());
-    }
-    Ok(show::find(mill, given)?)
-}
-
 const fn none() -> Common {
     Common::NotFound { what: "maintenance" }
-}
-
-fn now_shown(mill: &Mill, who: &Bearer, id: NodeId, changed: Answer<()>) -> Result<Json<NodeView>, ApiError> {
-    changed?;
-    Ok(Json(show::node(mill, &who.0.actor, id, crate::clock::now())?))
 }
 
 /// Open a node to new bookings, cordon it, or let it run empty; admins only
@@ -46,7 +33,7 @@ pub async fn duty(
     node: &str,
     body: Body<DutyRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = chosen(mill, &who, node)?;
+    let id = known(mill, &who.0.actor, node)?;
     let wish = match body.0.duty.as_str() {
         "open" => Wish::Open,
         "cordoned" => Wish::Cordon,
@@ -57,7 +44,7 @@ pub async fn duty(
         }
     };
     let changed = duties::set(mill, &who.0.actor, id, wish, &body.0.why).await;
-    now_shown(mill, &who, id, changed)
+    changed_node(mill, &who, id, changed)
 }
 
 /// Announce maintenance: its time leaves the calendar, and what is in the way is moved or told; admins only
@@ -71,11 +58,11 @@ pub async fn announce(
     node: &str,
     body: Body<MaintenanceRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = chosen(mill, &who, node)?;
+    let id = known(mill, &who.0.actor, node)?;
     let window = Window::new(body.0.start.0, body.0.end.0)
         .map_err(|_| FleetRefusal::BadMaintenance { why: "It would end before it starts." })?;
     let changed = plans::announce(mill, &who.0.actor, id, window, &body.0.why).await;
-    now_shown(mill, &who, id, changed.map(|_| ()))
+    changed_node(mill, &who, id, changed.map(|_| ()))
 }
 
 /// Call announced maintenance off; admins only
@@ -91,13 +78,13 @@ pub async fn cancel(
     _body: Body<Nothing>,
 ) -> Result<Json<NodeView>, ApiError> {
     // Neither node nor maintenance: the answer is the same.
-    let id = chosen(mill, &who, node).map_err(|error| match error {
-        ApiError(AppError::Refused(why)) if why.reason().kind() == Kind::NotFound => none().into(),
+    let id = known(mill, &who.0.actor, node).map_err(|error| match error {
+        AppError::Refused(why) if why.reason().kind() == Kind::NotFound => none().into(),
         other => other,
     })?;
     let row: MaintenanceId = maintenance.parse().map_err(|_| none())?;
     let changed = plans::cancel(mill, &who.0.actor, id, row).await;
-    now_shown(mill, &who, id, changed)
+    changed_node(mill, &who, id, changed)
 }
 
 /// Give a node another name; admins only
@@ -110,14 +97,14 @@ pub async fn rename(
     node: &str,
     body: Body<RenameRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = chosen(mill, &who, node)?;
+    let id = known(mill, &who.0.actor, node)?;
     let name = body
         .0
         .name
         .parse()
         .map_err(|why: crate::base::text::BadText| Common::BadField { field: "name", why: why.to_string() })?;
     let changed = duties::rename(mill, &who.0.actor, id, name).await;
-    now_shown(mill, &who, id, changed)
+    changed_node(mill, &who, id, changed)
 }
 
 /// Put a node into another pool; what is booked keeps what it was promised; admins only
@@ -130,10 +117,10 @@ pub async fn move_to(
     node: &str,
     body: Body<MoveRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = chosen(mill, &who, node)?;
+    let id = known(mill, &who.0.actor, node)?;
     let pool = groups::named(&mill.store.read()?, &body.0.pool)?;
     let changed = duties::move_to(mill, &who.0.actor, id, pool).await;
-    now_shown(mill, &who, id, changed)
+    changed_node(mill, &who, id, changed)
 }
 
 /// Take an empty node out for good; admins only
@@ -146,9 +133,9 @@ pub async fn retire(
     node: &str,
     body: Body<RetireRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let id = chosen(mill, &who, node)?;
+    let id = known(mill, &who.0.actor, node)?;
     let changed = duties::retire(mill, &who.0.actor, id, &body.0.why).await;
-    now_shown(mill, &who, id, changed)
+    changed_node(mill, &who, id, changed)
 }
 
 /// All pools

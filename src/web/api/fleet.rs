@@ -89,8 +89,8 @@ pub async fn admit(
     _body: Body<Nothing>,
 ) -> Result<Json<NodeView>, ApiError> {
     let id = known(mill, &who.0.actor, node)?;
-    manage::admit(mill, &who.0.actor, id).await?;
-    Ok(Json(show::node(mill, &who.0.actor, id, crate::clock::now())?))
+    let changed = manage::admit(mill, &who.0.actor, id).await;
+    changed_node(mill, &who, id, changed)
 }
 
 /// End a node's membership for good; admins only
@@ -104,8 +104,8 @@ pub async fn revoke(
     _body: Body<Nothing>,
 ) -> Result<Json<NodeView>, ApiError> {
     let id = known(mill, &who.0.actor, node)?;
-    manage::revoke(mill, &who.0.actor, id).await?;
-    Ok(Json(show::node(mill, &who.0.actor, id, crate::clock::now())?))
+    let changed = manage::revoke(mill, &who.0.actor, id).await;
+    changed_node(mill, &who, id, changed)
 }
 
 /// Let a node's agent become the mill's version; its leases go on. Admins only
@@ -119,14 +119,25 @@ pub async fn upgrade(
     body: Body<UpgradeRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
     let id = known(mill, &who.0.actor, node)?;
-    upgrades::ask(mill, &who.0.actor, id, body.0.again).await?;
-    Ok(Json(show::node(mill, &who.0.actor, id, crate::clock::now())?))
+    let changed = upgrades::ask(mill, &who.0.actor, id, body.0.again).await;
+    changed_node(mill, &who, id, changed)
 }
 
 /// The node that an admin names by id or name; for others there is nothing to name.
-fn known(mill: &Mill, who: &Actor, given: &str) -> Answer<NodeId> {
+pub(super) fn known(mill: &Mill, who: &Actor, given: &str) -> Answer<NodeId> {
     if !who.admin {
         return Err(PeopleRefusal::Denied { what: "decide about nodes", who_may: "admins" }.into());
     }
     show::find(mill, given)
+}
+
+/// The node as a change left it.
+pub(super) fn changed_node(
+    mill: &Mill,
+    who: &Bearer,
+    id: NodeId,
+    changed: Answer<()>,
+) -> Result<Json<NodeView>, ApiError> {
+    changed?;
+    Ok(Json(show::node(mill, &who.0.actor, id, crate::clock::now())?))
 }
