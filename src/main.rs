@@ -66,8 +66,7 @@ fn carry_out(runtime: &Runtime, role: Role, globals: Globals) -> ExitCode {
     match role {
         Role::Serve(settings) => {
             launch::logs::start(settings.log_json);
-            let done = runtime.block_on(launch::serve::run(*settings));
-            done.map_or_else(|problem| failed(&problem), |()| ExitCode::SUCCESS)
+            serve(runtime, *settings)
         }
         Role::Agent(args) => {
             launch::logs::start(args.log_json);
@@ -84,6 +83,17 @@ fn carry_out(runtime: &Runtime, role: Role, globals: Globals) -> ExitCode {
         Role::InstallService(args) => clients::install_service(&args, &globals),
         Role::Client(verb) => runtime.block_on(clients::verb(verb, globals)),
     }
+}
+
+/// Serves with a second set of threads for the machines.
+fn serve(runtime: &Runtime, settings: config::ServeSettings) -> ExitCode {
+    let machines = match Builder::new_multi_thread().thread_name("machines").enable_all().build() {
+        Ok(machines) => machines,
+        Err(problem) => return failed(&problem),
+    };
+    let done = runtime.block_on(launch::serve::run(settings, machines.handle().clone()));
+    machines.shutdown_background();
+    done.map_or_else(|problem| failed(&problem), |()| ExitCode::SUCCESS)
 }
 
 fn failed(problem: &dyn std::error::Error) -> ExitCode {

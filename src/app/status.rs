@@ -12,12 +12,7 @@ use crate::wire::api::people::StatusAnswer;
 
 /// Counts of now.
 pub fn status(mill: &Mill, who: &SignedIn, now: Instant) -> Answer<StatusAnswer> {
-    let nodes = show::nodes(mill, &who.actor, now)?;
-    let nodes: Vec<_> = nodes.iter().filter(|node| node.state != "revoked").collect();
-    let gpus = |state: Option<&str>| {
-        let all = nodes.iter().filter(|node| node.state == "admitted").flat_map(|node| &node.gpus);
-        count(all.filter(|gpu| state.is_none_or(|state| gpu.state == state)).count())
-    };
+    let fleet = show::numbers(mill, now)?;
     let view = mill.store.read()?;
     let installation = setup::installation(&view)?.ok_or(PeopleRefusal::NotSetUp)?;
     Ok(StatusAnswer {
@@ -32,11 +27,11 @@ pub fn status(mill: &Mill, who: &SignedIn, now: Instant) -> Answer<StatusAnswer>
         time_zone: installation.time_zone.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now: now.into(),
-        nodes: count(nodes.len()),
-        nodes_connected: count(nodes.iter().filter(|node| node.connected).count()),
-        gpus: gpus(None),
-        gpus_free_now: gpus(Some("free")),
-        gpus_out_of_service: gpus(Some("out_of_service")),
+        nodes: count(fleet.nodes),
+        nodes_connected: count(fleet.here),
+        gpus: count(fleet.gpus),
+        gpus_free_now: count(fleet.free),
+        gpus_out_of_service: count(fleet.out_of_service),
         writable: matches!(mill.store.readiness(), Readiness::Ready),
         member: actor::view_of(&view, &who.member)?,
     })

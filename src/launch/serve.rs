@@ -13,7 +13,7 @@ use crate::app::bookings::upkeep;
 use crate::app::error::AppError;
 use crate::app::fleet::doors::{Doors, Front};
 use crate::app::fleet::hub::Hub;
-use crate::app::fleet::{Fleet, authority, maintenance, watch as fleet_watch};
+use crate::app::fleet::{Fleet, authority, history, maintenance, watch as fleet_watch};
 use crate::app::mill::Mill;
 use crate::app::people::setup as people_setup;
 use crate::app::trust::door::DoorError;
@@ -59,8 +59,9 @@ pub fn open(data: &Path, disk_floor_mib: u64) -> Result<(Store, Arc<Seal>), Serv
     Ok((store, seal))
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
+/// Serves until SIGTERM or SIGINT. What machines say is dealt with on `machines`, threads of their own: while ten thousand
+/// of them shake hands, people's pages do not stand in their queue.
+pub async fn run(settings: ServeSettings, machines: tokio::runtime::Handle) -> Result<(), ServeError> {
     let (store, seal) = open(&settings.data, settings.disk_floor_mib)?;
     let root = Arc::new(authority::open_root(&store, &seal).await?);
     let (stop, stopping) = watch::channel(false);
@@ -90,14 +91,18 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let read_only = !started.breaches.is_empty();
     let fleet = Fleet { mill: mill.clone(), root, orders: Arc::new(FromBookings) };
     // Before the gateway: it has to know which nodes were connected.
-    let watching = fleet_watch::start(&fleet)?;
-    let gateway = gateway::start(fleet.clone(), settings.gateway).await?;
+    let watching = {
+        let _there = machines.enter();
+        fleet_watch::start(&fleet)?
+    };
+    let gateway = gateway::start_on(&machines, fleet.clone(), settings.gateway).await?;
     // Told once; nobody else does.
     let _ = mill.told_doors.set(doors(&settings, &url, gateway.address));
     let posting = tokio::spawn(outbox::run(mill.clone()));
     let upkeep = tokio::spawn(upkeep::start(mill.clone()));
     let nights = tokio::spawn(night::run(mill.clone(), started));
     let clearing = tokio::spawn(maintenance::keep_clearing(mill.clone()));
+    let following = tokio::spawn(history::run(mill.clone()));
     let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
     let console_stop = console.shutdown();
@@ -118,6 +123,7 @@ pub async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     upkeep.abort();
     nights.abort();
     clearing.abort();
+    following.abort();
     for task in local.into_iter().chain(certificates) {
         task.abort();
     }

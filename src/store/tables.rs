@@ -63,6 +63,7 @@ pub enum Table {
     Billed,
     BookingsDue,
     Maintenance,
+    EventsByNode,
 }
 
 impl Table {
@@ -123,6 +124,7 @@ impl Table {
             Self::Unbilled => "unbilled",
             Self::Billed => "billed",
             Self::BookingsDue => "bookings_due",
+            Self::EventsByNode => "events_by_node",
         }
     }
 
@@ -182,6 +184,7 @@ impl Table {
         Self::Billed,
         Self::BookingsDue,
         Self::Maintenance,
+        Self::EventsByNode,
     ];
 }
 

@@ -154,6 +154,7 @@ fn form(table: Table) -> Form {
     use Form::{Bytes, Leads};
     match table {
         Table::Events => Form::Record(record::<Recorded>),
+        Table::EventsByNode => Leads(Table::Events),
         Table::Answers => Form::Record(answer),
         Table::Cursors => Form::Record(record::<super::events::Cursor>),
         Table::Members => Form::Record(record::<Member>),

@@ -13,6 +13,7 @@ use super::tables::Table;
 use crate::base::window::Instant;
 use crate::domain::bookings::calendar::Calendar;
 use crate::domain::bookings::supply::{FleetSummary, Supply};
+use crate::domain::fleet::roll::Roll;
 
 /// The state as of one commit. Not `Send`: a handler that holds one across an await does not compile.
 pub struct Snapshot {
@@ -38,6 +39,11 @@ impl Snapshot {
     /// What there is to book, as of the same moment as the calendar; no row is read for it.
     pub fn supply(&self) -> Arc<Supply> {
         self.fleet.supply()
+    }
+
+    /// The fleet as pages list it, as of the same moment; no row is read for it.
+    pub const fn roll(&self) -> &Roll {
+        self.fleet.roll()
     }
 
     pub(super) const fn fleet(&self) -> &FleetSummary {

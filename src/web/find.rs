@@ -18,6 +18,7 @@ use crate::app::money::invoices;
 use crate::app::people::teams;
 use crate::base::ids::{BookingId, DocumentId, NodeId};
 use crate::base::window::Instant;
+use crate::domain::fleet::roll::Entry;
 use crate::domain::people::rights::Actor;
 use crate::web::format::Zone;
 
@@ -88,13 +89,12 @@ fn search(mill: &Mill, actor: &Actor, asked: &str, zone: &Zone, now: Instant) ->
         beneath: format!("{} × {}, {}, {}", b.gpus, b.model, words::window(&b, zone, now), b.state),
     };
     add("Bookings", bookings.take(MOST).map(hit).collect());
-    let nodes = fleet::nodes(mill, actor, now)?.into_iter().filter(|node| fits(&node.name));
-    let hit = |node: crate::wire::api::fleet::NodeView| Hit {
+    let hit = |node: Entry| Hit {
         href: format!("/nodes/{}", node.id),
-        beneath: format!("{}, {}", format::count(node.gpus.len(), "GPU"), node.state),
+        beneath: format!("{}, {}", format::count(node.units.len(), "GPU"), fleet::state_word(&node.state)),
         name: node.name,
     };
-    add("Nodes", nodes.take(MOST).map(hit).collect());
+    add("Nodes", fleet::named(mill, &wanted, MOST)?.into_iter().map(hit).collect());
     let view = mill.store.read()?;
     let (mut named, mut people) = (Vec::new(), Vec::new());
     for team in teams::list(&view, actor)? {

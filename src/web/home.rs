@@ -9,6 +9,7 @@ use super::format;
 use super::guard::SignedIn;
 use super::page::{Html, Page, Place};
 use super::site::{self, Frame};
+use crate::app::bookings::outlook::outlook;
 use crate::app::bookings::show::{self, Filter};
 use crate::app::error::Answer;
 use crate::app::fleet::show as fleet;
@@ -76,7 +77,7 @@ pub fn page(who: SignedIn, mill: &State<Mill>) -> Result<Html<HomePage>, PageErr
     let mut mine = show::list(mill, actor, &filter, now)?;
     mine.sort_by_key(|booking| booking.start);
     let (running, coming): (Vec<_>, Vec<_>) = mine.into_iter().partition(|booking| booking.state != "booked");
-    let (free, outlook) = calendar::free(mill, &who, &zone, now)?;
+    let (free, outlook) = calendar::free(&outlook(mill, now)?, &zone, now);
     let (headline, beneath) = headline(&running, &coming, now);
     let viewer = page.viewer.as_ref();
     let shown = |booking: &BookingView| Running {

@@ -17,6 +17,7 @@ pub mod money;
 pub mod page;
 pub mod people;
 pub mod security;
+pub mod shelf;
 pub mod site;
 pub mod terminal;
 

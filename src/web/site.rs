@@ -8,7 +8,6 @@ use crate::app::error::Answer;
 use crate::app::mill::Mill;
 use crate::app::people::{notices, setup};
 use crate::base::window::Instant;
-use crate::domain::fleet::node::{Node, NodeState};
 use crate::domain::people::installation::Installation;
 use crate::domain::people::member::Team;
 use crate::domain::people::refusal::PeopleRefusal;
@@ -27,8 +26,6 @@ pub struct Frame {
 
 /// Live bookings counted for the rail; more are shown as this many.
 const COUNTED: usize = 99;
-/// Nodes looked at for the rail.
-const COUNTED_NODES: usize = 1000;
 
 /// For a member.
 pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Frame> {
@@ -52,7 +49,7 @@ pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Fr
     let waiting = Waiting {
         queued: 0,
         mine: live.iter().filter(|booking| booking.state.is_live()).count(),
-        nodes: if who.who.actor.admin { needing(&view)? } else { 0 },
+        nodes: if who.who.actor.admin { view.roll().counted().waiting } else { 0 },
         notices: notices::unread(&view, member.id)?,
     };
     let viewer = Viewer { name: member.name.to_string(), team, balance, admin: who.who.actor.admin, waiting };
@@ -89,10 +86,4 @@ pub fn porch(mill: &Mill, title: &str) -> Answer<Page> {
         simulated: installed.is_some_and(|i| i.simulated()),
         ..Page::default()
     })
-}
-
-/// Nodes that wait for an admin's word.
-fn needing(view: &impl Read) -> Answer<usize> {
-    let nodes: Vec<Node> = view.list(&[], Order::Ascending, COUNTED_NODES)?;
-    Ok(nodes.iter().filter(|node| matches!(node.state, NodeState::Pending | NodeState::Closed { .. })).count())
 }

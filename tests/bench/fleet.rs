@@ -3,7 +3,8 @@
 //! `cargo bench --bench fleet -- [--json] [--nodes N] [--gpus-per-node M] [--steady SECONDS]`.
 //!
 //! Server and machines share the processors: each machine's half of the TLS handshake is paid for here as well, so the
-//! seconds are an upper limit for a server that has them to itself.
+//! seconds are an upper limit for a server that has them to itself. GRISTMILL_BENCH_PROGRAM measures a program that was
+//! built before.
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant as Stopwatch};
 
+/// The program that is measured: the one built beside this bench, or the one that [`OTHER`] names.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gristmill");
+const OTHER: &str = "GRISTMILL_BENCH_PROGRAM";
 const EMAIL: &str = "ada@lab.example";
 const PASSWORD: &str = "a measured pinch of salt";
 /// Nothing here takes this long unless it hangs.
@@ -115,7 +118,7 @@ impl Bench {
     }
 
     fn gristmill(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(std::env::var_os(OTHER).unwrap_or_else(|| PROGRAM.into()));
         command.args(words).env("GRISTMILL_HOME", self.dir.join("home")).stdin(Stdio::null());
         command
     }

@@ -7,6 +7,7 @@ pub mod desired;
 pub mod facts;
 pub mod leases;
 pub mod orders;
+pub mod outlook;
 pub mod place;
 pub mod plan;
 pub mod relocate;

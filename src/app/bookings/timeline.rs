@@ -2,83 +2,84 @@
 //! business, what they do with it is not.
 use std::collections::HashMap;
 
+use super::outlook::{self, is_free};
 use super::show::Reader;
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
-use crate::base::hardware::UnitShape;
 use crate::base::ids::{LeaseId, NodeId};
 use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::calendar::{Calendar, Slot};
 use crate::domain::bookings::lease::Lease;
 use crate::domain::fleet::duty::{Duty, Maintenance};
-use crate::domain::fleet::node::{Node, NodeContact, NodeState, Service, Unit};
+use crate::domain::fleet::node::NodeState;
+use crate::domain::fleet::roll::{Entry, Listed};
 use crate::domain::notice::Common;
 use crate::domain::people::rights::Actor;
-use crate::store::read::{Order, Read, StoreError};
+use crate::store::read::{Read, StoreError};
 use crate::wire::api::bookings::{CalendarBusy, CalendarNode, CalendarUnit, CalendarView};
 
 /// The longest stretch that is shown at once.
 const WIDEST: Span = Span::from_days(62);
 
-/// Who holds which GPU in a window, as far as the reader may know.
+/// Which of the nodes are drawn, in the order of their joining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub skip: usize,
+    pub most: usize,
+}
+
+impl Part {
+    pub const ALL: Self = Self { skip: 0, most: usize::MAX };
+}
+
+/// Who holds which GPU in a window, as far as the reader may know; counts are of the whole fleet.
 pub fn calendar(mill: &Mill, actor: &Actor, from: Instant, until: Instant, now: Instant) -> Answer<CalendarView> {
+    part(mill, actor, (from, until), Part::ALL, now)
+}
+
+/// The same with some of the nodes alone.
+pub fn part(
+    mill: &Mill,
+    actor: &Actor,
+    (from, until): (Instant, Instant),
+    part: Part,
+    now: Instant,
+) -> Answer<CalendarView> {
     let whole =
         Window::new(from, until).ok().filter(|whole| whole.span() <= WIDEST).ok_or(Common::BadField {
             field: "until",
             why: "It must lie after “from”, by 62 days at most".to_owned(),
         })?;
     let view = mill.store.read()?;
-    let calendar = view.calendar().clone();
-    let mut maintenance: HashMap<NodeId, Vec<Maintenance>> = HashMap::new();
-    for one in view.list::<Maintenance>(&[], Order::Ascending, usize::MAX)? {
-        if one.cancelled.is_none() {
-            maintenance.entry(one.node).or_default().push(one);
-        }
-    }
+    let calendar = view.calendar();
+    let maintenance = outlook::maintenance(&view)?;
     let reader = Reader::new(&view, actor, now)?;
     let mut labels = Labels { view: &view, actor, reader, known: HashMap::new(), maintenance, whole };
-    let contacts: HashMap<NodeId, bool> = view
-        .list::<NodeContact>(&[], Order::Ascending, usize::MAX)?
-        .into_iter()
-        .map(|contact| (contact.node, contact.connected))
-        .collect();
-    let mut by_node: HashMap<NodeId, Vec<Unit>> = HashMap::new();
-    for unit in view.list::<Unit>(&[], Order::Ascending, usize::MAX)? {
-        if unit.shape == UnitShape::Gpu {
-            by_node.entry(unit.node).or_default().push(unit);
-        }
-    }
     let (mut free_now, mut total) = (0, 0);
     let mut nodes = Vec::new();
-    for node in view.list::<Node>(&[], Order::Ascending, usize::MAX)? {
-        if node.is_gone() || node.state == NodeState::Pending {
+    for (place, node) in view.roll().all().filter(|node| node.is_drawn()).enumerate() {
+        let connected = node.connected == Some(true);
+        let bookable = |unit: &Listed| connected && unit.out.is_none() && node.is_open();
+        total += u32::try_from(node.gpus().count()).unwrap_or(u32::MAX);
+        let free = node.gpus().filter(|unit| bookable(unit) && is_free(calendar, unit, now)).count();
+        free_now += u32::try_from(free).unwrap_or(u32::MAX);
+        if place < part.skip || nodes.len() == part.most {
             continue;
         }
-        let connected = contacts.get(&node.id).copied().unwrap_or(false);
-        let mut units = by_node.remove(&node.id).unwrap_or_default();
-        units.sort_by_key(|unit| unit.index);
-        let bookable = |unit: &Unit| unit.service == Service::In && node.is_open();
-        total += u32::try_from(units.len()).unwrap_or(u32::MAX);
-        let free = units.iter().filter(|unit| connected && bookable(unit) && is_free(&calendar, unit, now)).count();
-        free_now += u32::try_from(free).unwrap_or(u32::MAX);
         nodes.push(CalendarNode {
             id: node.id,
-            name: node.name.to_string(),
-            model: models(&units),
+            name: node.name.clone(),
+            model: models(node),
             connected,
-            units: units.iter().map(|unit| labels.unit(&calendar, &node, unit)).collect::<Result<_, _>>()?,
+            units: node.gpus().map(|unit| labels.unit(calendar, node, unit)).collect::<Result<_, _>>()?,
         });
     }
     Ok(CalendarView { from: from.into(), until: until.into(), now: now.into(), nodes, free_now, total })
 }
 
-fn is_free(calendar: &Calendar, unit: &Unit, now: Instant) -> bool {
-    calendar.after(unit.id, now).first().is_none_or(|slot| slot.window.start() > now)
-}
-
-fn models(units: &[Unit]) -> String {
-    let mut models: Vec<&str> = units.iter().map(|unit| unit.model.as_str()).collect();
+fn models(node: &Entry) -> String {
+    let mut models: Vec<&str> = node.gpus().map(|unit| &*unit.model).collect();
     models.sort_unstable();
     models.dedup();
     models.join(", ")
@@ -95,7 +96,7 @@ struct Labels<'a, R: Read> {
 }
 
 impl<R: Read> Labels<'_, R> {
-    fn unit(&mut self, calendar: &Calendar, node: &Node, unit: &Unit) -> Result<CalendarUnit, StoreError> {
+    fn unit(&mut self, calendar: &Calendar, node: &Entry, unit: &Listed) -> Result<CalendarUnit, StoreError> {
         let mut busy = Vec::new();
         for slot in calendar.busy(unit.id, self.whole) {
             busy.extend(self.busy(*slot)?);
@@ -110,8 +111,8 @@ impl<R: Read> Labels<'_, R> {
             booking: None,
             maintenance: true,
         }));
-        let out_of_service = match (&unit.service, &node.state) {
-            (Service::Out { why, .. }, _) | (_, NodeState::Closed { why, .. }) => Some(why.clone()),
+        let out_of_service = match (&unit.out, &node.state) {
+            (Some(why), _) | (None, NodeState::Closed { why, .. }) => Some(why.clone()),
             _ => match &node.duty {
                 Duty::Open => None,
                 Duty::Cordoned { why, .. } | Duty::Draining { why, .. } => {
@@ -119,7 +120,7 @@ impl<R: Read> Labels<'_, R> {
                 }
             },
         };
-        Ok(CalendarUnit { id: unit.id, index: unit.index, model: unit.model.clone(), out_of_service, busy })
+        Ok(CalendarUnit { id: unit.id, index: unit.index, model: unit.model.to_string(), out_of_service, busy })
     }
 
     /// Nothing where only the turnaround reaches into the window.

@@ -62,7 +62,7 @@ struct Known {
 pub struct Link {
     pub node: NodeId,
     pub epoch: u64,
-    pub(super) orders: mpsc::Sender<ToAgent>,
+    pub(super) orders: mpsc::Sender<Box<ToAgent>>,
     /// Its desired state may have changed.
     pub(super) wake: Notify,
     /// Why it must close, once it must.
@@ -75,7 +75,7 @@ pub struct Link {
 /// The connection's own end.
 pub struct LinkEnd {
     pub link: Arc<Link>,
-    pub orders: mpsc::Receiver<ToAgent>,
+    pub orders: mpsc::Receiver<Box<ToAgent>>,
     pub fenced: watch::Receiver<Option<String>>,
 }
 
@@ -304,7 +304,7 @@ impl Link {
         let question = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let mut here = self.here.subscribe();
         let answer = async {
-            let asked = self.orders.send(ToAgent::StillThere { question }).await.is_ok();
+            let asked = self.orders.send(Box::new(ToAgent::StillThere { question })).await.is_ok();
             asked && here.wait_for(|answered| *answered >= question).await.is_ok()
         };
         tokio::select! {
@@ -354,7 +354,9 @@ mod tests {
             tokio::spawn(async move { hub.answers(NODE, patience).await })
         };
         let asking = ask();
-        let Some(ToAgent::StillThere { question }) = end.orders.recv().await else { panic!("no question") };
+        let Some(ToAgent::StillThere { question }) = end.orders.recv().await.map(|order| *order) else {
+            panic!("no question")
+        };
         hub.answered(&end.link, question + 5);
         hub.answered(&end.link, question);
         assert!(asking.await.unwrap());

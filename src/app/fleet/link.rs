@@ -22,7 +22,8 @@ use crate::wire::node::{DesiredLease, FromAgent, HEARTBEAT, PROTOCOL, ToAgent};
 
 /// How long a connection may stay silent before its hello.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
-/// Messages that wait for a slow connection.
+/// Messages that wait for a slow connection. They wait in boxes: a channel keeps room for 32 of whatever it carries, and ten
+/// thousand connections have three channels each.
 pub const BUFFER: usize = 16;
 /// Desired states that one connection may be sent: the space between two epochs' generations.
 const GENERATIONS: u64 = 1 << 20;
@@ -57,13 +58,13 @@ pub async fn serve(
     fleet: Fleet,
     node: NodeId,
     credential: Credential,
-    mut heard: mpsc::Receiver<Heard>,
-    out: mpsc::Sender<ToAgent>,
+    mut heard: mpsc::Receiver<Box<Heard>>,
+    out: mpsc::Sender<Box<ToAgent>>,
 ) {
     let hub = fleet.mill.hub.clone();
     let over = match greet(fleet, node, credential, &mut heard, &out).await {
         Ok((conversation, mut end, welcome)) => {
-            let over = match out.send(welcome).await {
+            let over = match out.send(Box::new(welcome)).await {
                 Ok(()) => converse(conversation, &mut end, &mut heard, &out).await,
                 Err(_) => Over::Gone,
             };
@@ -77,7 +78,7 @@ pub async fn serve(
         Over::Goodbye(why) => {
             tracing::warn!(%node, why, "a node's connection is closed");
             // If it cannot be sent, the connection is gone anyway.
-            let _ = out.send(ToAgent::Goodbye { why }).await;
+            let _ = out.send(Box::new(ToAgent::Goodbye { why })).await;
         }
     }
 }
@@ -87,12 +88,12 @@ async fn greet(
     fleet: Fleet,
     node: NodeId,
     credential: Credential,
-    heard: &mut mpsc::Receiver<Heard>,
-    out: &mpsc::Sender<ToAgent>,
+    heard: &mut mpsc::Receiver<Box<Heard>>,
+    out: &mpsc::Sender<Box<ToAgent>>,
 ) -> Result<(Conversation, LinkEnd, ToAgent), Over> {
     let first = tokio::time::timeout(HELLO_WAIT, heard.recv()).await;
     let first = first.map_err(|_| Over::Goodbye("no hello came".to_owned()))?.ok_or(Over::Gone)?;
-    let hello = match first {
+    let hello = match *first {
         Heard::Say(hello) => hello,
         Heard::Malformed(why) => return Err(malformed(&fleet, &why)),
     };
@@ -114,9 +115,9 @@ async fn greet(
 }
 
 /// An older or a newer agent: it is offered this mill's program if an admin asked for that, and told what to do otherwise.
-async fn other_protocol(fleet: &Fleet, node: NodeId, theirs: u32, out: &mpsc::Sender<ToAgent>) -> Over {
+async fn other_protocol(fleet: &Fleet, node: NodeId, theirs: u32, out: &mpsc::Sender<Box<ToAgent>>) -> Over {
     match upgrade::pending(&fleet.mill, node).await {
-        Ok(Some(offer)) => match out.send(offer).await {
+        Ok(Some(offer)) => match out.send(Box::new(offer)).await {
             Ok(()) => Over::Goodbye("the program of this mill is on offer; connect again as that".to_owned()),
             Err(_) => Over::Gone,
         },
@@ -138,8 +139,8 @@ fn revoked(fleet: &Fleet, node: NodeId) -> Result<bool, Over> {
 async fn converse(
     mut conversation: Conversation,
     end: &mut LinkEnd,
-    heard: &mut mpsc::Receiver<Heard>,
-    out: &mpsc::Sender<ToAgent>,
+    heard: &mut mpsc::Receiver<Box<Heard>>,
+    out: &mpsc::Sender<Box<ToAgent>>,
 ) -> Over {
     let link = end.link.clone();
     loop {
@@ -147,9 +148,9 @@ async fn converse(
             // Closing comes before anything else, so that a flood of messages cannot hold it off.
             biased;
             why = fenced(&mut end.fenced) => Err(Over::Goodbye(why)),
-            order = end.orders.recv() => order.map(Some).ok_or(Over::Gone),
+            order = end.orders.recv() => order.map(|order| Some(*order)).ok_or(Over::Gone),
             () = link.wake.notified() => conversation.publish(),
-            message = heard.recv() => match message {
+            message = heard.recv() => match message.map(|message| *message) {
                 None => Err(Over::Gone),
                 Some(Heard::Malformed(why)) => Err(malformed(&conversation.fleet, &why)),
                 Some(Heard::Say(say)) => conversation.listen(say).await.map(|()| None),
@@ -157,7 +158,7 @@ async fn converse(
         };
         let said = match step {
             Ok(None) => Ok(()),
-            Ok(Some(message)) => out.send(message).await.map_err(|_| Over::Gone),
+            Ok(Some(message)) => out.send(Box::new(message)).await.map_err(|_| Over::Gone),
             Err(over) => Err(over),
         };
         if let Err(over) = said {

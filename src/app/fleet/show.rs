@@ -2,6 +2,7 @@
 use super::join::units_of;
 use super::maintenance;
 use super::upgrade::VERSION;
+use crate::app::bookings::outlook::is_free;
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
@@ -11,6 +12,7 @@ use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::fleet::duty::{Duty, Maintenance};
 use crate::domain::fleet::node::{Node, NodeAgent, NodeContact, NodeState, Pool, SKEW_LIMIT, Service, Unit};
+use crate::domain::fleet::roll::Entry;
 use crate::domain::notice::Common;
 use crate::domain::people::installation::Installation;
 use crate::domain::people::member::Team;
@@ -25,10 +27,30 @@ use crate::wire::node::PROTOCOL;
 
 /// All nodes, in the order of their joining.
 pub fn nodes(mill: &Mill, who: &Actor, now: Instant) -> Answer<Vec<NodeView>> {
+    some(mill, who, |_| true, (0, usize::MAX), now)
+}
+
+/// Some of the nodes that `wanted` chooses: so many after the first ones, in the order of their joining.
+pub fn some(
+    mill: &Mill,
+    who: &Actor,
+    wanted: impl Fn(&Entry) -> bool,
+    (skip, most): (usize, usize),
+    now: Instant,
+) -> Answer<Vec<NodeView>> {
     let view = mill.store.read()?;
-    let nodes: Vec<Node> = view.list(&[], Order::Ascending, usize::MAX)?;
-    let shown = nodes.iter().map(|node| node_view(mill, &view, who, node, now)).collect::<Result<_, _>>()?;
+    let chosen = view.roll().all().filter(|node| wanted(node)).skip(skip).take(most);
+    // The roll may be a commit younger than the rows.
+    let rows = chosen.filter_map(|node| view.get::<Node>(&node.id).transpose());
+    let shown = rows.map(|node| node_view(mill, &view, who, &node?, now)).collect::<Result<_, _>>()?;
     Ok(shown)
+}
+
+/// The first nodes whose name has these letters, given in lower case.
+pub fn named(mill: &Mill, letters: &str, most: usize) -> Answer<Vec<Entry>> {
+    let view = mill.store.read()?;
+    let fits = |node: &&Entry| node.name.to_lowercase().contains(letters);
+    Ok(view.roll().all().filter(fits).take(most).cloned().collect())
 }
 
 /// One node.
@@ -47,26 +69,71 @@ pub fn find(mill: &Mill, given: &str) -> Answer<NodeId> {
     Ok(found.ok_or(Common::NotFound { what: "node" })?.id)
 }
 
-/// Nodes that need an admin: the first of them with what is the matter, and how many there are. It looks at the nodes'
-/// own rows alone, so that a home page costs little also where there are thousands.
+/// Nodes that need an admin: the first of them with what is the matter, and how many there are. It looks at the roll
+/// alone, so that a home page costs little also where there are thousands.
 pub fn troubled(mill: &Mill, most: usize) -> Answer<(Vec<(String, NodeId)>, usize)> {
-    let nodes: Vec<Node> = mill.store.read()?.list(&[], Order::Ascending, usize::MAX)?;
-    let connected = |node: &Node| mill.hub.contact(node.id).is_some_and(|(connected, _)| connected);
+    let view = mill.store.read()?;
     let mut all = 0;
     let mut first = Vec::new();
-    for node in &nodes {
-        let what = match &node.state {
-            NodeState::Pending => "waits to be admitted",
-            NodeState::Closed { .. } => "takes no new bookings",
-            NodeState::Admitted { .. } if !connected(node) => "is away",
-            NodeState::Admitted { .. } | NodeState::Revoked { .. } | NodeState::Retired { .. } => continue,
-        };
+    for node in view.roll().all() {
+        let Some(what) = trouble(mill, node) else { continue };
         all += 1;
         if first.len() < most {
             first.push((format!("{} {what}.", node.name), node.id));
         }
     }
     Ok((first, all))
+}
+
+/// What is the matter with a node, where it needs somebody.
+pub fn trouble(mill: &Mill, node: &Entry) -> Option<&'static str> {
+    match &node.state {
+        NodeState::Pending => Some("waits to be admitted"),
+        NodeState::Closed { .. } => Some("takes no new bookings"),
+        NodeState::Admitted { .. } if !is_here(mill, node.id) => Some("is away"),
+        NodeState::Admitted { .. } | NodeState::Revoked { .. } | NodeState::Retired { .. } => None,
+    }
+}
+
+/// Whether there is a connection at this moment.
+fn is_here(mill: &Mill, node: NodeId) -> bool {
+    mill.hub.contact(node).is_some_and(|(connected, _)| connected)
+}
+
+/// The fleet in numbers, those that are gone left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    pub nodes: usize,
+    pub here: usize,
+    /// Admitted, and here.
+    pub there: usize,
+    /// Of admitted nodes.
+    pub gpus: usize,
+    pub free: usize,
+    pub out_of_service: usize,
+}
+
+/// Counts nodes and GPUs; no row is read for it.
+pub fn numbers(mill: &Mill, now: Instant) -> Answer<Numbers> {
+    let view = mill.store.read()?;
+    let mut numbers = Numbers::default();
+    for node in view.roll().all().filter(|node| !node.is_gone()) {
+        let here = is_here(mill, node.id);
+        numbers.nodes += 1;
+        numbers.here += usize::from(here);
+        if !matches!(node.state, NodeState::Admitted { .. }) {
+            continue;
+        }
+        numbers.there += usize::from(here);
+        let reachable = here || node.connected == Some(true);
+        for unit in &node.units {
+            numbers.gpus += 1;
+            numbers.out_of_service += usize::from(unit.out.is_some());
+            let free = unit.out.is_none() && reachable && is_free(view.calendar(), unit, now);
+            numbers.free += usize::from(free);
+        }
+    }
+    Ok(numbers)
 }
 
 /// All GPUs of all nodes that were not revoked.
@@ -89,15 +156,14 @@ fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Insta
     let leases: Vec<Lease> = view.list_via(Table::LeasesByNode, &node.id.bytes(), Order::Ascending, usize::MAX)?;
     let units = units_of(view, node.id)?;
     let gpus = units.iter().map(|unit| gpu_view(view, who, node, unit, &leases, reachable, now));
-    let (state, note) = state_words(node, row.as_ref());
     let owner = node.owner.map(|team| view.get::<Team>(&team)).transpose()?.flatten();
     Ok(NodeView {
         id: node.id,
         name: node.name.to_string(),
         pool: view.get::<Pool>(&node.pool)?.map_or_else(String::new, |pool| pool.name.to_string()),
         owner: owner.map(|team| team.name.to_string()),
-        state: state.to_owned(),
-        state_note: note,
+        state: state_word(&node.state).to_owned(),
+        state_note: state_note(node, row.as_ref()),
         connected,
         last_contact: last.map(Moment),
         local: node.local,
@@ -140,15 +206,26 @@ fn agent_view(mill: &Mill, node: &Node, agent: &NodeAgent) -> AgentView {
     AgentView { version: agent.version.clone(), state: state.to_owned(), note, doubles: mill.hub.doubles.of(node.id) }
 }
 
-fn state_words(node: &Node, contact: Option<&NodeContact>) -> (&'static str, Option<String>) {
+/// The state's name, as the API writes it.
+pub const fn state_word(state: &NodeState) -> &'static str {
+    match state {
+        NodeState::Pending => "pending",
+        NodeState::Closed { .. } => "closed",
+        NodeState::Revoked { .. } => "revoked",
+        NodeState::Retired { .. } => "retired",
+        NodeState::Admitted { .. } => "admitted",
+    }
+}
+
+fn state_note(node: &Node, contact: Option<&NodeContact>) -> Option<String> {
     match &node.state {
-        NodeState::Pending => ("pending", Some("An admin has to admit it before it can be booked.".to_owned())),
+        NodeState::Pending => Some("An admin has to admit it before it can be booked.".to_owned()),
         NodeState::Closed { why, .. } => {
-            ("closed", Some(format!("It takes no new leases: {why}. An admin can accept what it reports.")))
+            Some(format!("It takes no new leases: {why}. An admin can accept what it reports."))
         }
-        NodeState::Revoked { .. } => ("revoked", Some("Its certificate is void.".to_owned())),
-        NodeState::Retired { why, .. } => ("retired", Some(format!("It was taken out: {why}."))),
-        NodeState::Admitted { .. } => ("admitted", problem(node, contact).or_else(|| duty_words(&node.duty))),
+        NodeState::Revoked { .. } => Some("Its certificate is void.".to_owned()),
+        NodeState::Retired { why, .. } => Some(format!("It was taken out: {why}.")),
+        NodeState::Admitted { .. } => problem(node, contact).or_else(|| duty_words(&node.duty)),
     }
 }
 

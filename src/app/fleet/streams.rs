@@ -111,7 +111,7 @@ impl Hub {
             waiting.insert(stream, Waiting { node, met });
         }
         let _entry = Entry(&self.streams, stream);
-        link.orders.try_send(ToAgent::OpenStream { stream, lease, kind }).map_err(|_| StreamProblem::Busy)?;
+        link.orders.try_send(Box::new(ToAgent::OpenStream { stream, lease, kind })).map_err(|_| StreamProblem::Busy)?;
         match tokio::time::timeout(wait, meeting).await {
             Ok(Ok(met)) => met,
             Ok(Err(_)) | Err(_) => Err(StreamProblem::NotMet),
@@ -131,7 +131,7 @@ mod tests {
     const LOG: StreamKind = StreamKind::Log { from: 0, follow: false };
 
     async fn asked(end: &mut super::super::hub::LinkEnd) -> StreamId {
-        match end.orders.recv().await {
+        match end.orders.recv().await.map(|order| *order) {
             Some(ToAgent::OpenStream { stream, lease: LEASE, kind: LOG }) => stream,
             other => panic!("{other:?}"),
         }

@@ -89,7 +89,7 @@ pub async fn offer(mill: &Mill, node: NodeId) -> Answer<()> {
     let Some(link) = mill.hub.link(node) else { return Ok(()) };
     if let Some(offer) = pending(mill, node).await? {
         // A full queue means a connection that will break; the next one asks again.
-        let _ = link.orders.try_send(offer);
+        let _ = link.orders.try_send(Box::new(offer));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::base::hardware::{Share, UnitShape};
 use crate::base::ids::{NodeId, PoolId, TeamId, UnitId};
 use crate::base::window::Span;
 use crate::domain::fleet::node::{Node, NodeContact, Pool, PoolPolicy, SKEW_LIMIT, Service, Unit};
+use crate::domain::fleet::roll::Roll;
 
 /// What a lease needs to know of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,13 +95,15 @@ struct UnitRow {
 pub struct FleetSummary {
     pools: Arc<BTreeMap<PoolId, PoolPolicy>>,
     nodes: Arc<BTreeMap<NodeId, Arc<Summary>>>,
+    /// What pages list, from the same rows.
+    roll: Roll,
     /// Put together when it is first asked for after a change.
     supply: Arc<OnceLock<Arc<Supply>>>,
 }
 
 impl PartialEq for FleetSummary {
     fn eq(&self, other: &Self) -> bool {
-        self.pools == other.pools && self.nodes == other.nodes
+        self.pools == other.pools && self.nodes == other.nodes && self.roll == other.roll
     }
 }
 
@@ -108,6 +111,11 @@ impl FleetSummary {
     /// The bookable fleet; the same one until a change.
     pub fn supply(&self) -> Arc<Supply> {
         Arc::clone(self.supply.get_or_init(|| Arc::new(self.put_together())))
+    }
+
+    /// The fleet as pages list it.
+    pub const fn roll(&self) -> &Roll {
+        &self.roll
     }
 
     pub fn pool(&mut self, pool: &Pool) {
@@ -118,6 +126,7 @@ impl FleetSummary {
     }
 
     pub fn node(&mut self, node: &Node) {
+        self.roll.node(node);
         let row = Row {
             name: node.name.to_string(),
             owner: node.owner,
@@ -132,11 +141,13 @@ impl FleetSummary {
     }
 
     pub fn contact(&mut self, contact: &NodeContact) {
+        self.roll.contact(contact);
         let believed = contact.skew_ms.unsigned_abs() <= SKEW_LIMIT.as_millis().unsigned_abs();
         self.change(contact.node, |summary| summary.contact = Some((contact.connected, believed)));
     }
 
     pub fn unit(&mut self, unit: &Unit) {
+        self.roll.unit(unit);
         if unit.shape != UnitShape::Gpu {
             return;
         }

@@ -3,3 +3,4 @@ pub mod duty;
 pub mod hardware;
 pub mod node;
 pub mod refusal;
+pub mod roll;

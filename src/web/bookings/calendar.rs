@@ -1,6 +1,6 @@
 //! The calendar page: what is free, who has what when, and the form that books. The price is shown before anything is
 //! confirmed; a form that is refused keeps what was typed. It refuses to book at a price that was not on the page.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use askama::Template;
 use rocket::http::Status;
@@ -9,7 +9,9 @@ use rocket::{State, get, post};
 
 use super::ask::{self, Panel};
 use super::chart::{self, Chart, Scale};
-use crate::app::bookings::{path, place, timeline};
+use crate::app::bookings::outlook::{Outlook, outlook};
+use crate::app::bookings::timeline::{self, Part};
+use crate::app::bookings::{path, place};
 use crate::app::error::{Answer, AppError};
 use crate::app::mill::Mill;
 use crate::app::money::price;
@@ -21,11 +23,14 @@ use crate::web::form::{Again, Posted};
 use crate::web::format::{self, Zone};
 use crate::web::guard::SignedIn;
 use crate::web::page::{Flash, Html, Mood, Page, Place, Typed};
+use crate::web::shelf::{Pages, Shelf};
 use crate::web::site::{self, Frame};
-use crate::wire::api::bookings::{BookRequest, CalendarView};
+use crate::wire::api::bookings::BookRequest;
 
-/// How far ahead the line beneath the answer looks.
-const OUTLOOK: Span = Span::from_hours(24);
+/// Free for longer than this is free for a day and more.
+const FAR: Span = Span::from_hours(24);
+/// Nodes drawn at once: more lanes than that nobody looks over, and every one of them costs the browser.
+const NODES: usize = 50;
 
 #[derive(Template)]
 #[template(path = "bookings/calendar.html")]
@@ -52,6 +57,7 @@ pub struct Around {
     later: String,
     today: String,
     label: String,
+    pages: Option<Pages>,
 }
 
 /// The answer to the form alone, for a page that has scripts.
@@ -61,21 +67,23 @@ pub struct QuotePanel {
     panel: Panel,
 }
 
-/// Which part of time was asked for.
+/// Which part of time, and of the fleet, was asked for.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     day: Option<&'a str>,
     view: Option<&'a str>,
+    page: Option<usize>,
 }
 
-#[get("/calendar?<day>&<view>")]
+#[get("/calendar?<day>&<view>&<page>")]
 pub fn page(
     who: SignedIn,
     mill: &State<Mill>,
     day: Option<&str>,
     view: Option<&str>,
+    page: Option<usize>,
 ) -> Result<Html<CalendarPage>, PageError> {
-    show(mill, &who, Asked { day, view }, None).map(Html)
+    show(mill, &who, Asked { day, view, page }, None).map(Html)
 }
 
 #[post("/calendar/quote", data = "<posted>")]
@@ -86,15 +94,16 @@ pub fn quote(who: SignedIn, mill: &State<Mill>, posted: Posted) -> Result<Html<Q
     Ok(Html(QuotePanel { panel }))
 }
 
-#[post("/calendar?<day>&<view>", data = "<posted>")]
+#[post("/calendar?<day>&<view>&<page>", data = "<posted>")]
 pub async fn submit(
     who: SignedIn,
     mill: &State<Mill>,
     day: Option<&str>,
     view: Option<&str>,
+    page: Option<usize>,
     posted: Posted,
 ) -> Result<Redirect, Again<CalendarPage>> {
-    let asked = Asked { day, view };
+    let asked = Asked { day, view, page };
     let (zone, money) = site::habits(mill)?;
     let typed = ask::typed(&posted, &zone);
     let request = match ask::request(&typed, &zone) {
@@ -156,8 +165,11 @@ fn show(
     let scale = Scale::read(asked.view);
     let midnight = zone.midnight(asked.day.and_then(|day| zone.read_day(day)).unwrap_or(now));
     let window = scale.window(&zone, midnight, now);
-    let view = timeline::calendar(mill, &who.who.actor, window.start(), window.end(), now)?;
-    let models = models(mill, &view)?;
+    let outlook = outlook(mill, now)?;
+    let shelf = Shelf::of(asked.page, outlook.nodes, NODES);
+    let part = Part { skip: shelf.skip(), most: NODES };
+    let view = timeline::part(mill, &who.who.actor, (window.start(), window.end()), part, now)?;
+    let models = models(mill, &outlook.models)?;
     let first = models.first().map_or("", |(model, _)| model.as_str());
     let chosen = asked.day.map(|_| midnight);
     let (form, panel) = sent.unwrap_or_else(|| (ask::fresh(first, &zone, chosen, now), None));
@@ -172,12 +184,12 @@ fn show(
         let next = "Confirm it in the form; nothing was booked yet.".to_owned();
         page.flash = Some(Flash { mood: Mood::Info, what, why: String::new(), next });
     }
-    let (answer, beneath) = free(mill, who, &zone, now)?;
+    let (answer, beneath) = free(&outlook, &zone, now);
     Ok(CalendarPage {
         chart: chart::draw(&view, scale, &zone),
         empty: view.total == 0,
         teams: teams(mill, who)?,
-        around: around(&zone, scale, midnight, now),
+        around: around(&zone, scale, midnight, shelf, now),
         page,
         form,
         panel,
@@ -187,8 +199,10 @@ fn show(
     })
 }
 
-fn around(zone: &Zone, scale: Scale, midnight: Instant, now: Instant) -> Around {
-    let at = |day: Instant, scale: Scale| format!("/calendar?day={}&view={}", zone.date(day), scale.word());
+fn around(zone: &Zone, scale: Scale, midnight: Instant, shelf: Shelf, now: Instant) -> Around {
+    let at = |day: Instant, scale: Scale| {
+        shelf.address(&format!("/calendar?day={}&view={}", zone.date(day), scale.word()), shelf.page)
+    };
     let today = zone.midnight(now) == midnight;
     let label = match scale {
         Scale::Day if today => format!("Today, {}", zone.day(midnight)),
@@ -201,20 +215,19 @@ fn around(zone: &Zone, scale: Scale, midnight: Instant, now: Instant) -> Around 
         scales: scales.into_iter().map(|(word, other)| (word, at(midnight, other), other == scale)).collect(),
         earlier: at(zone.days_later(midnight, -scale.days()), scale),
         later: at(zone.days_later(midnight, scale.days()), scale),
-        today: format!("/calendar?view={}", scale.word()),
+        today: shelf.address(&format!("/calendar?view={}", scale.word()), shelf.page),
         label,
+        pages: shelf.pages(&format!("/calendar?day={}&view={}", zone.date(midnight), scale.word()), "node"),
     }
 }
 
 /// Every model of the fleet with its rate; a choice of any where there are several.
-fn models(mill: &Mill, view: &CalendarView) -> Answer<Vec<(String, String)>> {
-    let names: BTreeSet<&str> =
-        view.nodes.iter().flat_map(|node| &node.units).map(|unit| unit.model.as_str()).collect();
+fn models(mill: &Mill, names: &BTreeSet<String>) -> Answer<Vec<(String, String)>> {
     let snapshot = mill.store.read()?;
     let mut models = Vec::new();
-    for &name in &names {
+    for name in names {
         let rate = price::pin(&snapshot, name)?.per_gpu_hour;
-        models.push((name.to_owned(), format!("{name}, {rate}/h")));
+        models.push((name.clone(), format!("{name}, {rate}/h")));
     }
     if models.len() > 1 {
         models.push((String::new(), "Any model".to_owned()));
@@ -230,9 +243,8 @@ fn teams(mill: &Mill, who: &SignedIn) -> Answer<Vec<(String, String)>> {
 }
 
 /// The answer to the question that most people come with, and what can be had next.
-pub fn free(mill: &Mill, who: &SignedIn, zone: &Zone, now: Instant) -> Answer<(String, String)> {
-    let view = timeline::calendar(mill, &who.who.actor, now, now.plus(OUTLOOK), now)?;
-    let answer = match (view.free_now, view.total) {
+pub fn free(outlook: &Outlook, zone: &Zone, now: Instant) -> (String, String) {
+    let answer = match (outlook.free_now, outlook.total) {
         (_, 0) => "No GPUs yet".to_owned(),
         (0, 1) => "The GPU is taken now".to_owned(),
         (1, 1) => "The GPU is free now".to_owned(),
@@ -241,43 +253,23 @@ pub fn free(mill: &Mill, who: &SignedIn, zone: &Zone, now: Instant) -> Answer<(S
         (1, total) => format!("1 of {total} GPUs is free now"),
         (free, total) => format!("{free} of {total} GPUs are free now"),
     };
-    Ok((answer, outlook(&view, zone, now)))
+    (answer, beneath(outlook, zone, now))
 }
 
 /// The most GPUs that one node has free now, by model, and for how long; else when the next comes free.
-fn outlook(view: &CalendarView, zone: &Zone, now: Instant) -> String {
-    let end = now.plus(OUTLOOK);
-    let mut best: BTreeMap<&str, (usize, Instant)> = BTreeMap::new();
-    let mut next: Option<(Instant, &str)> = None;
-    for node in view.nodes.iter().filter(|node| node.connected) {
-        let mut here: BTreeMap<&str, (usize, Instant)> = BTreeMap::new();
-        for unit in node.units.iter().filter(|unit| unit.out_of_service.is_none()) {
-            match chart::free_until(unit, now) {
-                Some(until) => {
-                    let entry = here.entry(&unit.model).or_insert((0, until));
-                    *entry = (entry.0 + 1, entry.1.min(until));
-                }
-                None => {
-                    let freed = unit.busy.iter().map(|busy| busy.end.0).filter(|&end| end > now).min();
-                    next = next.into_iter().chain(freed.map(|at| (at, unit.model.as_str()))).min();
-                }
-            }
-        }
-        for (model, found) in here {
-            let entry = best.entry(model).or_insert(found);
-            *entry = (*entry).max(found);
-        }
-    }
-    let said: Vec<String> = best
+fn beneath(outlook: &Outlook, zone: &Zone, now: Instant) -> String {
+    let end = now.plus(FAR);
+    let said: Vec<String> = outlook
+        .best
         .iter()
         .map(|(model, &(count, until))| match until < end {
             true => format!("{count} × {model}: now, for {}.", format::span(whole_minutes(until.since(now)))),
             false => format!("{count} × {model}: now, for a day and more."),
         })
         .collect();
-    match next {
+    match &outlook.next {
         _ if !said.is_empty() => said.join(" "),
-        Some((at, model)) => format!("The next {model} comes free at {}.", zone.moment(at, now)),
+        Some((at, model)) => format!("The next {model} comes free at {}.", zone.moment(*at, now)),
         None => String::new(),
     }
 }

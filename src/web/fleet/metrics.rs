@@ -2,6 +2,7 @@
 //! member's own token opens it.
 use rocket::http::{Header, Status};
 use rocket::request::{FromRequest, Outcome, Request};
+use rocket::tokio::task::spawn_blocking;
 use rocket::{Responder, State, get};
 
 use crate::app::error::AppError;
@@ -51,14 +52,18 @@ pub struct Figures {
 const HOST_LABELS: [&str; 2] = ["Hostname", "hostname"];
 
 #[get("/metrics?<host_label>")]
-pub fn page(who: Scraper, mill: &State<Mill>, host_label: Option<&str>) -> Result<Figures, Status> {
+pub async fn page(who: Scraper, mill: &State<Mill>, host_label: Option<&str>) -> Result<Figures, Status> {
     let wanted = host_label.unwrap_or(HOST_LABELS[0]);
     let label = HOST_LABELS.into_iter().find(|label| *label == wanted).ok_or(Status::BadRequest)?;
-    let text = metrics::text(mill, &who.actor, who.form, label, crate::clock::now()).map_err(|error| {
+    let (mill, Scraper { actor, form }) = (mill.inner().clone(), who);
+    let failed = |error: &dyn std::error::Error| {
         tracing::error!(%error, "the metrics cannot be told");
         Status::ServiceUnavailable
-    })?;
-    Ok(Figures { text, content_type: Header::new("content-type", who.form.content_type()) })
+    };
+    // Over thousands of GPUs it takes a moment, in which no page shall wait for it.
+    let telling = move || metrics::text(&mill, &actor, form, label, crate::clock::now());
+    let text = spawn_blocking(telling).await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    Ok(Figures { text, content_type: Header::new("content-type", form.content_type()) })
 }
 
 /// Without a token that opens the metrics.

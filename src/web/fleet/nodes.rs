@@ -10,14 +10,19 @@ use crate::app::fleet::{brake, manage, show, upgrade as upgrades};
 use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
 use crate::base::window::Instant;
+use crate::domain::fleet::roll::Entry;
 use crate::domain::notice::Common;
 use crate::web::error::{PageError, status};
 use crate::web::form::{Again, Posted};
 use crate::web::format::{self, Zone};
 use crate::web::guard::{Admin, SignedIn};
 use crate::web::page::{Flash, Html, Page, Place};
+use crate::web::shelf::{Pages, Shelf};
 use crate::web::site::{self, Frame};
 use crate::wire::api::fleet::{GpuView, NodeView};
+
+/// Nodes on one page of the list.
+const ROWS: usize = 100;
 
 #[derive(Template)]
 #[template(path = "fleet/nodes.html")]
@@ -26,6 +31,9 @@ pub struct NodesPage {
     answer: String,
     beneath: String,
     rows: Vec<Row>,
+    /// Label, address, and whether it is this one.
+    tabs: Option<Vec<(String, String, bool)>>,
+    pages: Option<Pages>,
     admin: bool,
     /// Said while the brake against mass loss is on.
     brake: Option<String>,
@@ -146,41 +154,43 @@ fn contact(node: &NodeView, now: Instant) -> String {
     }
 }
 
-#[get("/nodes")]
-pub fn list(who: SignedIn, mill: &State<Mill>) -> Result<Html<NodesPage>, PageError> {
+/// All nodes, or with `which=needs` those that need somebody.
+#[get("/nodes?<which>&<page>")]
+pub fn list(
+    who: SignedIn,
+    mill: &State<Mill>,
+    which: Option<&str>,
+    page: Option<usize>,
+) -> Result<Html<NodesPage>, PageError> {
+    let asked = page;
     let Frame { page, now, .. } = site::frame(mill, &who, Place::Nodes, "Nodes")?;
-    let nodes = show::nodes(mill, &who.who.actor, now)?;
-    let there = nodes.iter().filter(|node| node.connected && node.state == "admitted").count();
-    let gpus: Vec<&GpuView> = nodes.iter().filter(|node| !show::is_gone(node)).flat_map(|node| &node.gpus).collect();
-    let rows = nodes.iter().map(|node| {
-        let (state, tone) = state(node);
-        Row {
-            href: format!("/nodes/{}", node.id),
-            name: node.name.clone(),
-            local: node.local,
-            state,
-            tone,
-            note: node.state_note.clone().or_else(|| node.agent.as_ref()?.note.clone()).unwrap_or_default(),
-            gpus: models(&node.gpus),
-            free: free(&node.gpus).to_string(),
-            pool: node.owner.as_ref().map_or_else(|| node.pool.clone(), |owner| format!("{}, of {owner}", node.pool)),
-            contact: contact(node, now),
-        }
-    });
+    let (numbers, known) = (show::numbers(mill, now)?, mill.store.read()?.roll().counted().known);
+    let (_, troubled) = show::troubled(mill, 0)?;
+    let needs = which == Some("needs");
+    let (all, base) = if needs { (troubled, "/nodes?which=needs") } else { (known, "/nodes") };
+    let shelf = Shelf::of(asked, all, ROWS);
+    let wanted = |node: &Entry| !needs || show::trouble(mill, node).is_some();
+    let nodes = show::some(mill, &who.who.actor, wanted, (shelf.skip(), ROWS), now)?;
     Ok(Html(NodesPage {
         page,
-        answer: match (nodes.len(), there) {
+        answer: match (numbers.nodes, numbers.there) {
             (0, _) => "No node has joined yet".to_owned(),
             (1, 1) => "The node is there".to_owned(),
             (1, _) => "The node is not there".to_owned(),
             (all, there) if all == there => format!("All {all} nodes are there"),
             (all, there) => format!("{there} of {all} nodes are there"),
         },
-        beneath: match gpus.iter().filter(|gpu| gpu.state == "free").count() {
-            _ if gpus.is_empty() => String::new(),
-            free => format!("{free} of {} are free now.", format::count(gpus.len(), "GPU")),
+        beneath: match numbers.gpus {
+            0 => String::new(),
+            gpus => format!("{} of {} are free now.", numbers.free, format::count(gpus, "GPU")),
         },
-        rows: rows.collect(),
+        // Where one page holds all, everybody sees at once who needs somebody.
+        tabs: (known > ROWS && (needs || troubled > 0)).then(|| {
+            let tab = |said: String, href: &str, on: bool| (said, href.to_owned(), on);
+            vec![tab("All".into(), "/nodes", !needs), tab(format!("In need: {troubled}"), "/nodes?which=needs", needs)]
+        }),
+        pages: shelf.pages(base, "node"),
+        rows: nodes.iter().map(|node| row(node, now)).collect(),
         brake: brake::engaged(&mill.store.read()?)?.map(|brake| {
             format!(
                 "{} of {} nodes were lost within five minutes, {}.",
@@ -191,6 +201,22 @@ pub fn list(who: SignedIn, mill: &State<Mill>) -> Result<Html<NodesPage>, PageEr
         }),
         admin: who.who.actor.admin,
     }))
+}
+
+fn row(node: &NodeView, now: Instant) -> Row {
+    let (state, tone) = state(node);
+    Row {
+        href: format!("/nodes/{}", node.id),
+        name: node.name.clone(),
+        local: node.local,
+        state,
+        tone,
+        note: node.state_note.clone().or_else(|| node.agent.as_ref()?.note.clone()).unwrap_or_default(),
+        gpus: models(&node.gpus),
+        free: free(&node.gpus).to_string(),
+        pool: node.owner.as_ref().map_or_else(|| node.pool.clone(), |owner| format!("{}, of {owner}", node.pool)),
+        contact: contact(node, now),
+    }
 }
 
 fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> {

@@ -58,7 +58,7 @@ async fn carry(key: NodeKey, socket: DuplexStream, fleet: Fleet, shutdown: Shutd
 }
 
 /// Ends when the link has said everything.
-async fn send_all(socket: &mut SplitSink<DuplexStream, Message>, mut said: mpsc::Receiver<ToAgent>) {
+async fn send_all(socket: &mut SplitSink<DuplexStream, Message>, mut said: mpsc::Receiver<Box<ToAgent>>) {
     while let Some(message) = said.recv().await {
         let text = serde_json::to_string(&message).expect("messages are plain data and always serialise");
         match tokio::time::timeout(SEND_WAIT, socket.send(Message::Text(text))).await {
@@ -69,10 +69,10 @@ async fn send_all(socket: &mut SplitSink<DuplexStream, Message>, mut said: mpsc:
 }
 
 /// Never ends by itself: after the last message the link still has its goodbye to say.
-async fn receive_all(mut socket: SplitStream<DuplexStream>, hear: mpsc::Sender<Heard>) {
+async fn receive_all(mut socket: SplitStream<DuplexStream>, hear: mpsc::Sender<Box<Heard>>) {
     while let Some(heard) = next(&mut socket).await {
         let last = matches!(heard, Heard::Malformed(_));
-        if hear.send(heard).await.is_err() || last {
+        if hear.send(Box::new(heard)).await.is_err() || last {
             break;
         }
     }

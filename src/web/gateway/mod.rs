@@ -80,6 +80,16 @@ pub async fn start(fleet: Fleet, address: SocketAddr) -> Result<Running, Gateway
     }
 }
 
+/// The same on another runtime, where its connections then live.
+pub async fn start_on(
+    runtime: &tokio::runtime::Handle,
+    fleet: Fleet,
+    address: SocketAddr,
+) -> Result<Running, GatewayError> {
+    let started = runtime.spawn(start(fleet, address)).await;
+    started.unwrap_or_else(|error| Err(GatewayError::Stopped { why: error.to_string() }))
+}
+
 /// Runs one instance after the other until stopped.
 async fn keep(
     fleet: Fleet,
