@@ -65,6 +65,7 @@ fn role(Line { role, globals }: Line) -> ExitCode {
 fn carry_out(runtime: &Runtime, role: Role, globals: Globals) -> ExitCode {
     match role {
         Role::Serve(settings) => {
+            launch::memory::give_back_large_blocks();
             launch::logs::start(settings.log_json);
             serve(runtime, *settings)
         }

@@ -4,6 +4,7 @@ pub mod clients;
 pub mod door;
 pub mod local_node;
 pub mod logs;
+pub mod memory;
 pub mod restore;
 pub mod serve;
 pub mod service;

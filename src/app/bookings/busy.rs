@@ -47,9 +47,13 @@ impl BusyTimes for Busy<'_> {
         plain.into_iter().flatten().chain(joined.into_iter().flatten())
     }
 
-    fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant> {
-        let blocked = self.blocked.get(&unit).into_iter().flatten().map(|window| window.end()).filter(|&end| end <= at);
-        self.calendar.end_before(unit, at).into_iter().chain(blocked).max()
+    fn around(&self, unit: UnitId, at: Instant) -> (Option<Instant>, Option<Instant>) {
+        let (before, next) = self.calendar.around(unit, at);
+        let Some(blocked) = self.blocked.get(&unit) else { return (before, next) };
+        // Blocked time may reach over the start of what the calendar has, or over `at`, where it is what comes next.
+        let ended = blocked.iter().map(|window| window.end()).filter(|&end| end <= at);
+        let ahead = blocked.iter().filter(|window| window.end() > at).map(|window| window.start());
+        (before.into_iter().chain(ended).max(), next.into_iter().chain(ahead).min())
     }
 
     fn idle(&self, unit: UnitId, from: Instant, need: Span) -> impl Iterator<Item = (Instant, Option<Instant>)> + '_ {
@@ -72,4 +76,49 @@ fn join(mut windows: Vec<Window>) -> Vec<Window> {
         }
     }
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::ids::LeaseId;
+
+    fn window(start: i64, length: i64) -> Window {
+        Window::lasting(Instant::from_seconds(start), Span::from_seconds(length)).unwrap()
+    }
+
+    proptest! {
+        /// Held against a table of seconds: whether a stretch is free, and since when.
+        #[test]
+        fn what_is_around_counts_leases_and_maintenance_alike(
+            leases in proptest::collection::vec((0i64..40, 1i64..8), 0..6),
+            blocks in proptest::collection::vec((0i64..40, 1i64..12), 0..4),
+            (at, length) in (0i64..45, 1i64..10),
+        ) {
+            let unit = UnitId::from_u128(1);
+            let (mut calendar, mut seconds) = (Calendar::new(), [false; 64]);
+            for (number, &(start, length)) in leases.iter().enumerate() {
+                if calendar.occupy(unit, window(start, length), LeaseId::from_u128(number as u128)).is_ok() {
+                    seconds[start as usize..(start + length) as usize].fill(true);
+                }
+            }
+            for &(start, length) in &blocks {
+                seconds[start as usize..(start + length) as usize].fill(true);
+            }
+            let windows = join(blocks.iter().map(|&(start, length)| window(start, length)).collect());
+            let busy = Busy { calendar: &calendar, blocked: HashMap::from([(unit, windows)]) };
+            let (before, next) = busy.around(unit, Instant::from_seconds(at));
+            let end = Instant::from_seconds(at + length);
+            let free = !seconds[at as usize..(at + length) as usize].contains(&true);
+            prop_assert_eq!(next.is_none_or(|next| next >= end), free);
+            if free {
+                let last = seconds[..at as usize].iter().rposition(|taken| *taken);
+                prop_assert_eq!(before, last.map(|last| Instant::from_seconds(last as i64 + 1)));
+                let first = seconds[at as usize..].iter().position(|taken| *taken);
+                prop_assert_eq!(next, first.map(|first| Instant::from_seconds(at + first as i64)));
+            }
+        }
+    }
 }

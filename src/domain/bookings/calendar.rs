@@ -57,6 +57,21 @@ impl Lane {
         }
     }
 
+    /// The place of the first slot that ends after `from`. Looked for from the end, in steps that double: what is asked
+    /// lies ahead of now, while most of what a lane has is over, and each look at it would be a look at cold memory.
+    fn ending_after(&self, from: Instant) -> usize {
+        let (mut known, mut step) = (self.slots.len(), 1);
+        while known > 0 {
+            let probe = known.saturating_sub(step);
+            if self.slots[probe].window.end() <= from {
+                let rest = &self.slots[probe + 1..known];
+                return probe + 1 + rest.partition_point(|slot| slot.window.end() <= from);
+            }
+            (known, step) = (probe, step * 2);
+        }
+        0
+    }
+
     /// The first slot from `place` on that is followed by so many idle milliseconds.
     fn followed_by(&self, mut place: usize, need: i64) -> Option<usize> {
         while place < self.slots.len() {
@@ -161,7 +176,7 @@ impl Calendar {
     ) -> impl Iterator<Item = (Instant, Option<Instant>)> + '_ {
         let lane = self.lane_of(unit);
         let slots = lane.map_or(&[][..], |lane| lane.slots.as_slice());
-        let mut place = slots.partition_point(|slot| slot.window.end() <= from);
+        let mut place = lane.map_or(0, |lane| lane.ending_after(from));
         let first = (from, slots.get(place).map(|slot| slot.window.start()));
         let open = first.1.is_none_or(|end| end.since(from) >= need && end > from);
         let need = need.as_millis().max(1);
@@ -176,8 +191,14 @@ impl Calendar {
 
     /// The slots of a unit that end after `from`, by start.
     pub fn after(&self, unit: UnitId, from: Instant) -> &[Slot] {
-        let lane = self.lane(unit);
-        &lane[lane.partition_point(|slot| slot.window.end() <= from)..]
+        self.lane_of(unit).map_or(&[], |lane| &lane.slots[lane.ending_after(from)..])
+    }
+
+    /// When the unit was last given back by `at`, and when the slot that is on then or comes next starts.
+    pub fn around(&self, unit: UnitId, at: Instant) -> (Option<Instant>, Option<Instant>) {
+        let Some(lane) = self.lane_of(unit) else { return (None, None) };
+        let (before, after) = lane.slots.split_at(lane.ending_after(at));
+        (before.last().map(|slot| slot.window.end()), after.first().map(|slot| slot.window.start()))
     }
 
     /// Whether the unit is unoccupied in the whole window.
@@ -252,7 +273,7 @@ impl Calendar {
             return Err(Clash::Taken { unit, wanted: window, taken: slot.window, by: slot.lease });
         }
         let lane = self.lane_mut(unit);
-        let place = lane.slots.partition_point(|slot| slot.window.start() < window.start());
+        let place = lane.ending_after(window.start());
         lane.slots.insert(place, Slot { window, lease });
         lane.summarise(place);
         self.slots += 1;
@@ -261,11 +282,11 @@ impl Calendar {
 
     /// Gives back what `occupy` took, with the same arguments: a shorter stay is a vacated and a newly occupied window.
     pub fn vacate(&mut self, unit: UnitId, window: Window, lease: LeaseId) -> Result<(), Clash> {
-        let lane = self.lane(unit);
-        let place = lane.partition_point(|slot| slot.window.start() < window.start());
-        if lane.get(place) != Some(&Slot { window, lease }) {
+        let held = Some(&Slot { window, lease });
+        let place = self.lane_of(unit).map(|lane| (lane.ending_after(window.start()), lane.slots.as_slice()));
+        let Some((place, _)) = place.filter(|&(place, slots)| slots.get(place) == held) else {
             return Err(Clash::NotHeld { unit, window, lease });
-        }
+        };
         let lane = self.lane_mut(unit);
         lane.slots.remove(place);
         lane.summarise(place);
@@ -413,6 +434,10 @@ mod tests {
             let open: i64 = calendar.gaps(unit(u), asked.start(), asked.end()).iter().map(|w| w.span().as_seconds()).sum();
             prop_assert_eq!(open as usize, table[range].iter().filter(|second| second.is_none()).count());
             prop_assert_eq!(calendar.len(), held.len());
+            let lane = calendar.lane(unit(u));
+            let before = lane.iter().map(|slot| slot.window.end()).filter(|end| *end <= asked.start()).max();
+            let next = lane.iter().find(|slot| slot.window.end() > asked.start()).map(|slot| slot.window.start());
+            prop_assert_eq!(calendar.around(unit(u), asked.start()), (before, next));
             let need = Span::from_seconds(length_asked);
             let idle: Vec<_> = calendar.idle(unit(u), asked.start(), need).collect();
             prop_assert_eq!(idle, plain_idle(calendar.lane(unit(u)), asked.start(), need));

@@ -13,8 +13,8 @@ pub trait BusyTimes {
     /// The unit's busy windows that end after `from`, by start.
     fn after(&self, unit: UnitId, from: Instant) -> impl Iterator<Item = Window> + '_;
 
-    /// The end of the unit's last busy window that ends at or before `at`.
-    fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant>;
+    /// The end of the unit's last busy window that ends at or before `at`, and the start of the first that ends after it.
+    fn around(&self, unit: UnitId, at: Instant) -> (Option<Instant>, Option<Instant>);
 
     /// The unit's idle stretches of at least `need` that end after `from`, in order and cut off at `from`; the last one
     /// has no end. Whoever keeps summaries passes over the short ones faster than one by one.
@@ -44,10 +44,8 @@ impl BusyTimes for Calendar {
         Self::after(self, unit, from).iter().map(|slot| slot.window)
     }
 
-    fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant> {
-        let lane = self.lane(unit);
-        let place = lane.partition_point(|slot| slot.window.end() <= at);
-        lane[..place].last().map(|slot| slot.window.end())
+    fn around(&self, unit: UnitId, at: Instant) -> (Option<Instant>, Option<Instant>) {
+        Self::around(self, unit, at)
     }
 
     fn idle(&self, unit: UnitId, from: Instant, need: Span) -> impl Iterator<Item = (Instant, Option<Instant>)> + '_ {
@@ -228,12 +226,12 @@ fn fit<B: BusyTimes>(group: &Group, busy: &B, want: &Want, start: Instant) -> Op
         .iter()
         .enumerate()
         .filter_map(|(place, &unit)| {
-            let next = busy.after(unit, start).next().map(Window::start);
+            let (before, next) = busy.around(unit, start);
             if next.is_some_and(|next| next < end) {
                 return None;
             }
             // A gap that opened long ago strands nothing: its past cannot be sold any more.
-            let opened = busy.end_before(unit, start).map_or(from, |before| before.max(from));
+            let opened = before.map_or(from, |before| before.max(from));
             let before = start.since(opened.min(start)).as_millis();
             // An open end is the most valuable gap of all: it is broken into last.
             let after = next.map_or(i64::MAX / 1024, |next| next.since(end).as_millis());

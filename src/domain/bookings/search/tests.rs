@@ -15,8 +15,10 @@ impl BusyTimes for Lists {
         self.0.get(&unit).into_iter().flatten().copied().filter(move |window| window.end() > from)
     }
 
-    fn end_before(&self, unit: UnitId, at: Instant) -> Option<Instant> {
-        self.0.get(&unit)?.iter().map(|window| window.end()).filter(|&end| end <= at).max()
+    fn around(&self, unit: UnitId, at: Instant) -> (Option<Instant>, Option<Instant>) {
+        let windows = || self.0.get(&unit).into_iter().flatten();
+        let before = windows().map(|window| window.end()).filter(|&end| end <= at).max();
+        (before, windows().find(|window| window.end() > at).map(|window| window.start()))
     }
 }
 
