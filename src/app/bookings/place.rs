@@ -12,16 +12,14 @@ use crate::app::money::{balance, price};
 use crate::base::ids::BookingId;
 use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::{Ask, Booking, BookingState, When};
-use crate::domain::bookings::calendar::Calendar;
 use crate::domain::bookings::search::Placement;
 use crate::domain::bookings::supply::{NodeFacts, Supply};
 use crate::domain::event::{Cause, Event};
-use crate::domain::fleet::node::{Node, Service, Unit};
 use crate::domain::money::refusal::MoneyRefusal;
 use crate::domain::people::rights::Actor;
 use crate::store::changes::Changes;
 use crate::store::command::digest;
-use crate::store::read::{Read, StoreError};
+use crate::store::read::StoreError;
 use crate::store::{Command, IdempotencyKey, Reject, View, answers};
 use crate::wire::api::bookings::{BookRequest, BookingView, QuoteView};
 
@@ -100,7 +98,7 @@ fn propose(
     request: &BookRequest,
     command: &Command,
     now: Instant,
-) -> Answer<Option<(Placement, NodeFacts)>> {
+) -> Answer<Option<Placement>> {
     let view = mill.store.read()?;
     if answers::given(&view, command)? {
         return Ok(None);
@@ -109,9 +107,7 @@ fn propose(
     let wanted = ask::read(&view, actor, request, now, &house.zone)?;
     let supply = view.supply();
     let busy = Busy::read(&view, view.calendar(), &supply, now)?;
-    let placement = plan::choose(&supply, &busy, &wanted.ask, now, &house.zone)?;
-    let facts = facts(&supply, &placement)?.clone();
-    Ok(Some((placement, facts)))
+    Ok(Some(plan::choose(&supply, &busy, &wanted.ask, now, &house.zone)?))
 }
 
 fn facts<'a>(supply: &'a Supply, placement: &Placement) -> Result<&'a NodeFacts, StoreError> {
@@ -122,21 +118,17 @@ fn decide(
     view: &View<'_>,
     (actor, voice): (&Actor, &Voice),
     request: &BookRequest,
-    proposal: Option<&(Placement, NodeFacts)>,
+    proposal: Option<&Placement>,
     now: Instant,
 ) -> Result<(Changes, BookingId), Reject> {
     let house = House::read(view)?;
     let Wanted { team, ask } = ask::read(view, actor, request, now, &house.zone)?;
-    let (placement, node) = match proposal {
-        Some((placement, node)) if holds(view, view.calendar(), placement, now)? => (placement.clone(), node.clone()),
-        _ => {
-            let supply = view.supply();
-            let busy = Busy::read(view, view.calendar(), &supply, now)?;
-            let placement = plan::choose(&supply, &busy, &ask, now, &house.zone)?;
-            let node = facts(&supply, &placement)?.clone();
-            (placement, node)
-        }
+    let supply = view.supply();
+    let placement = match proposal {
+        Some(placement) if holds(view, &supply, placement, now)? => placement.clone(),
+        _ => plan::choose(&supply, &Busy::read(view, view.calendar(), &supply, now)?, &ask, now, &house.zone)?,
     };
+    let node = facts(&supply, &placement)?;
     let cause = Cause::Member(actor.member);
     let mut changes = Changes::new();
     let booking = BookingId::from_u128(ids::fresh());
@@ -151,7 +143,7 @@ fn decide(
         mode: house.installation.mode,
     };
     let held = with_occasion(now, cause, |o| hold::place(view, &mut changes, reserve, o))?;
-    let lease = leases::grant(&mut changes, cause, booking, &placement, &node, 1);
+    let lease = leases::grant(&mut changes, cause, booking, &placement, node, 1);
     changes.event(cause, Event::BookingPlaced { booking, team: team.id, window: placement.window });
     let booking = Booking {
         id: booking,
@@ -182,24 +174,20 @@ fn settled(mut ask: Ask, promised: Window) -> Ask {
     ask
 }
 
-/// Whether a plan still holds: its units are free and in service, its node is admitted, its start is not past.
-fn holds(view: &impl Read, calendar: &Calendar, plan: &Placement, now: Instant) -> Result<bool, StoreError> {
+/// Whether a plan still holds: its units are free and in service, its node is open, its start is not past.
+fn holds(view: &View<'_>, supply: &Supply, plan: &Placement, now: Instant) -> Result<bool, StoreError> {
     let until = plan.window.end().plus(plan.turnaround);
     let Ok(occupied) = Window::new(plan.window.start(), until) else { return Ok(false) };
-    if plan.window.start() < now.minus(STALE) || !plan.units.iter().all(|&unit| calendar.free(unit, occupied)) {
+    let start = plan.window.start();
+    if start < now.minus(STALE) || !plan.units.iter().all(|&unit| view.calendar().free(unit, occupied)) {
         return Ok(false);
     }
-    let node = view.get::<Node>(&plan.node)?;
-    if !node.is_some_and(|node| node.is_open()) {
+    let Some(group) = supply.group(plan.node, &plan.model) else { return Ok(false) };
+    // A moment passes between plan and decision; a start at once stays one, a node that went away keeps its lead.
+    let opens = if group.lead == Span::ZERO { start } else { group.opens(now) };
+    if start < opens || group.turnaround != plan.turnaround || !plan.units.iter().all(|unit| group.units.contains(unit))
+    {
         return Ok(false);
     }
-    if maintenance::of_node(view, plan.node, now)?.iter().any(|one| one.window.overlaps(occupied)) {
-        return Ok(false);
-    }
-    for unit in &plan.units {
-        if !view.get::<Unit>(unit)?.is_some_and(|unit| unit.service == Service::In) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(!maintenance::of_node(view, plan.node, now)?.iter().any(|one| one.window.overlaps(occupied)))
 }

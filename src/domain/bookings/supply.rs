@@ -54,6 +54,12 @@ impl Supply {
         models
     }
 
+    /// The units of one model on one node.
+    pub fn group(&self, node: NodeId, model: &str) -> Option<&Group> {
+        let place = self.groups.binary_search_by(|group| (group.node, group.model.as_str()).cmp(&(node, model)));
+        place.ok().map(|place| &self.groups[place])
+    }
+
     /// Whether the node takes bookings of this length.
     pub fn takes(&self, group: &Group, duration: Span) -> bool {
         duration <= self.longest && self.nodes.get(&group.node).is_some_and(|node| duration <= node.policy.longest)
@@ -307,6 +313,7 @@ mod tests {
         let [group] = supply.groups.as_slice() else { panic!("{:?}", supply.groups) };
         assert_eq!(group.units, [2, 1].map(UnitId::from_u128), "in the order of the GPUs");
         assert_eq!((supply.nodes[&group.node].gpus, supply.joined, group.lead), (3, 1, Span::ZERO));
+        assert_eq!((supply.group(group.node, "A"), supply.group(group.node, "B")), (Some(group), None));
         assert_eq!((supply.models(), supply.longest), (vec!["A".to_owned()], Span::from_days(7)));
     }
 
