@@ -152,8 +152,10 @@ impl Link {
                 }
                 Ok(()) = self.readings.changed() => {
                     let round = self.readings.borrow_and_update().clone();
-                    if let Some(clock) = round.at.filter(|_| !round.gpus.is_empty()) {
-                        say(&mut socket, &FromAgent::Samples { epoch, clock, gpus: round.gpus.clone() }).await?;
+                    if let Some(clock) = round.at.filter(|_| !(round.gpus.is_empty() && round.xids.is_empty())) {
+                        let (gpus, xids) = (round.gpus.clone(), round.xids.clone());
+                        let kernel_log = round.kernel_log.clone();
+                        say(&mut socket, &FromAgent::Samples { epoch, clock, gpus, xids, kernel_log }).await?;
                     }
                 }
                 Some(message) = refused.recv() => say(&mut socket, &message).await?,

@@ -10,6 +10,7 @@ pub mod gpu;
 pub mod identity;
 pub mod join;
 pub mod keeper;
+pub mod kernel_log;
 pub mod lease;
 pub mod link;
 pub mod observe;
@@ -23,6 +24,7 @@ pub mod simulate;
 pub mod spec;
 pub mod streams;
 pub mod upgrade;
+pub mod xids;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use super::dial::Server;
 use super::gpu::Source;
 use super::identity;
 use super::join::{self, JoinError, Pin};
+use super::kernel_log;
 use super::observe;
 use crate::base::preflight::{Finding, SKEW_LIMIT, Subject};
 use crate::base::program::Glibc;
@@ -76,6 +77,7 @@ pub fn written(findings: &[Finding]) -> String {
 fn machine(data: &Path, simulated: bool) -> Vec<Finding> {
     let mut findings = vec![architecture(), libc()];
     findings.extend(driver(simulated));
+    findings.extend(kernel_log(simulated));
     findings.extend(abilities());
     findings.extend(container());
     findings.push(disk(data));
@@ -132,6 +134,25 @@ fn driver(simulated: bool) -> Vec<Finding> {
         _ => Finding::good(Subject::Driver, said),
     };
     vec![driver, devices(found.gpus.iter().filter_map(|gpu| gpu.minor))]
+}
+
+/// Where the driver writes its Xids in full.
+fn kernel_log(simulated: bool) -> Option<Finding> {
+    if simulated {
+        return None;
+    }
+    let subject = Subject::KernelLog;
+    Some(match kernel_log::open(Path::new(kernel_log::LOG)) {
+        Ok(_) => Finding::good(subject, "can be read; Xids are told with all that the driver says of them"),
+        Err(why) => Finding::lacking(
+            subject,
+            format!(
+                "{} cannot be read: {why}. Xids come from the driver’s events, without sub-codes.",
+                kernel_log::LOG
+            ),
+            "Run the agent as a service of root, or give it CAP_SYSLOG.",
+        ),
+    })
 }
 
 /// The files through which workloads reach GPUs.

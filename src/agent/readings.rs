@@ -10,12 +10,15 @@ use tokio::sync::watch;
 
 use super::gpu::nvml::Driver;
 use super::gpu::{Pretence, Source, Work};
+use super::kernel_log::KernelLog;
 use super::lease::{self, Standing};
 use super::place::Place;
+use super::xids::{self, Buses};
 use crate::base::hardware::{ObservedGpu, ObservedNode};
 use crate::base::ids::LeaseId;
 use crate::base::telemetry::{GpuProcess, GpuReading, MOST_PROCESSES, SAMPLE_EVERY};
 use crate::base::window::Instant;
+use crate::base::xid::XidFact;
 use crate::clock;
 use crate::wire::lease::Phase;
 
@@ -27,6 +30,10 @@ const GENERATIONS: usize = 256;
 pub struct Round {
     pub at: Option<Instant>,
     pub gpus: Vec<GpuReading>,
+    /// The last Xids of this node, told again with every round: who missed a round has missed nothing.
+    pub xids: Vec<XidFact>,
+    /// Why the kernel's log is not among the sources; `None` where it is, and where the GPUs are simulated.
+    pub kernel_log: Option<String>,
 }
 
 /// Starts reading; what is read appears in the receiver. Ends when nobody receives any more.
@@ -41,9 +48,11 @@ pub fn start(
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pretence = Pretence::default();
+        let mut buses = Buses::default();
         while !tell.is_closed() {
             ticks.tick().await;
             let units = observed.borrow().gpus.clone();
+            let simulated = matches!(source, Source::Simulated { .. });
             let (source, leases) = (source.clone(), place.leases());
             // Reading blocks, and may have to wait for a driver until the watchdog gives up.
             let round = tokio::task::spawn_blocking(move || {
@@ -53,7 +62,7 @@ pub fn start(
             match round.await {
                 Ok((round, kept)) => {
                     pretence = kept;
-                    tell.send_replace(Arc::new(round));
+                    tell.send_replace(Arc::new(with_xids(round, simulated, &mut buses, &observed.borrow().gpus)));
                 }
                 Err(error) => {
                     tracing::error!(%error, "reading the GPUs failed");
@@ -79,7 +88,18 @@ fn read(source: &Source, units: &[ObservedGpu], leases: &Path, pretence: &mut Pr
     }) {
         owners.fill_in(process);
     }
-    Round { at: Some(at), gpus }
+    Round { at: Some(at), gpus, ..Round::default() }
+}
+
+/// Adds the Xids of both sources. Simulated GPUs have none: what this machine's kernel writes is not about them.
+fn with_xids(round: Round, simulated: bool, buses: &mut Buses, gpus: &[ObservedGpu]) -> Round {
+    if simulated {
+        return round;
+    }
+    buses.learn(gpus);
+    let log = KernelLog::of_this_machine();
+    let xids = xids::gather(buses, log.written(), Driver::of_this_machine().announced());
+    Round { xids, kernel_log: log.problem(), ..round }
 }
 
 /// A simulated GPU works while a lease runs on it, and its process is the lease's own.

@@ -267,7 +267,7 @@ fn keep(
                 _ = ticks.tick() => {
                     let at = clock::now();
                     let readings = gpus.iter().map(|gpu| pretence.read(gpu, leases.work_on(&gpu.uuid), at));
-                    tell.send_replace(Arc::new(Round { at: Some(at), gpus: readings.collect() }));
+                    tell.send_replace(Arc::new(Round { at: Some(at), gpus: readings.collect(), ..Round::default() }));
                 }
                 () = rested => {}
             }

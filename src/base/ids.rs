@@ -115,6 +115,8 @@ ids! {
     DocumentId = "in";
     /// A ledger hold.
     HoldId = "hd";
+    /// One thing that was seen of a GPU.
+    EvidenceId = "ev";
     /// An invitation to join a team.
     InvitationId = "iv";
     /// A join token: what lets one machine in. It names the token and gives nothing away.

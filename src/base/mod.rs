@@ -10,4 +10,5 @@ pub mod secret;
 pub mod telemetry;
 pub mod text;
 pub mod window;
+pub mod xid;
 pub mod zone;

@@ -27,6 +27,7 @@ pub enum Subject {
     Gateway,
     Clock,
     Version,
+    KernelLog,
 }
 
 impl Subject {
@@ -45,6 +46,7 @@ impl Subject {
             Self::Gateway => "Gateway",
             Self::Clock => "Clock",
             Self::Version => "Program",
+            Self::KernelLog => "Kernel’s log",
         }
     }
 }

@@ -72,6 +72,7 @@ macro_rules! id_keys {
 id_keys!(
     BookingId,
     DocumentId,
+    EvidenceId,
     HoldId,
     InvitationId,
     JoinTokenId,

@@ -9,6 +9,7 @@ use crate::base::ids::{LeaseId, NodeId, StreamId};
 use crate::base::preflight::Finding;
 use crate::base::telemetry::GpuReading;
 use crate::base::window::{Instant, Span};
+use crate::base::xid::{MOST_XIDS, XidFact};
 
 /// Raised when a message changes meaning; the hello carries it.
 pub const PROTOCOL: u32 = 1;
@@ -132,6 +133,12 @@ pub enum FromAgent {
         clock: Instant,
         #[serde(deserialize_with = "at_most::<MOST_READINGS, _, _>")]
         gpus: Vec<GpuReading>,
+        /// The last Xids, told again each time.
+        #[serde(default, deserialize_with = "at_most::<MOST_XIDS, _, _>")]
+        xids: Vec<XidFact>,
+        /// Why the kernel's log is not among their sources.
+        #[serde(default)]
+        kernel_log: Option<String>,
     },
     /// The program that was offered was not installed; the one before goes on.
     UpgradeFailed { epoch: u64, version: String, why: String },

@@ -42,7 +42,7 @@ fn said() -> Vec<String> {
         FromAgent::Observed { epoch: 1, observed },
         FromAgent::Leases { epoch: 1, generation: 2, leases: states.into_iter().map(fact).collect() },
         FromAgent::StreamRefused { stream: StreamId::from_u128(5), why: "no".to_owned() },
-        FromAgent::Samples { epoch: 1, clock, gpus: vec![GpuReading::default()] },
+        FromAgent::Samples { epoch: 1, clock, gpus: vec![GpuReading::default()], xids: Vec::new(), kernel_log: None },
         FromAgent::Here { epoch: 1, question: 2 },
     ];
     messages.iter().map(|message| serde_json::to_string(message).unwrap()).collect()

@@ -102,10 +102,20 @@ async fn what_cannot_be_true_is_missing_and_what_is_not_its_own_does_not_exist()
     let stolen = GpuReading { uuid: victim[0].1.clone(), utilisation: Some(99), ..GpuReading::default() };
     let unknown = GpuReading { uuid: "GPU-made-up".to_owned(), utilisation: Some(99), ..GpuReading::default() };
     // Nothing of another epoch counts.
-    let late = FromAgent::Samples { epoch: epoch + 1, clock: clock::now(), gpus: vec![stolen.clone()] };
+    let late = FromAgent::Samples {
+        epoch: epoch + 1,
+        clock: clock::now(),
+        gpus: vec![stolen.clone()],
+        xids: Vec::new(),
+        kernel_log: None,
+    };
     say(&mut socket, &late).await;
     let gpus = vec![lies, stolen, unknown];
-    say(&mut socket, &FromAgent::Samples { epoch, clock: Instant::from_millis(i64::MAX), gpus }).await;
+    say(
+        &mut socket,
+        &FromAgent::Samples { epoch, clock: Instant::from_millis(i64::MAX), gpus, xids: Vec::new(), kernel_log: None },
+    )
+    .await;
     let (at, read) = until("a reading", || async { telemetry(&house).latest(own[0].0, clock::now()) }).await;
     assert!(at <= clock::now(), "the mill's clock counts, not the node's");
     let empty = GpuReading { uuid: own[0].1.clone(), memory_activity: Some(55), ..GpuReading::default() };

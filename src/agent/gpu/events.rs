@@ -1,6 +1,6 @@
-//! Xids as the driver announces them: a thread that listens for as long as the library is open and keeps each GPU's last one.
-//! It refuses to judge them; the number is told and the rules are the server's.
-use std::collections::BTreeMap;
+//! Xids as the driver announces them: a thread that listens for as long as the library is open and keeps each GPU's last one,
+//! and the last ones of all. It refuses to judge them; the number is told and the rules are the server's.
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,12 +10,32 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::event::EventData;
 use nvml_wrapper::{Device, EventSet, Nvml};
 
+use crate::base::window::Instant;
+use crate::base::xid::MOST_XIDS;
+use crate::clock;
+
 /// How long one wait for an event lasts; then the thread looks whether it is still wanted.
 const WAIT_MS: u32 = 2000;
 /// Before listening is tried again where it was refused.
 const PAUSE: Duration = Duration::from_secs(30);
 
-type Xids = Mutex<BTreeMap<String, u64>>;
+/// An event, and when it was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    pub uuid: String,
+    pub number: u64,
+    pub at: Instant,
+}
+
+/// What was heard so far.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub last: BTreeMap<String, u64>,
+    /// Of all GPUs, oldest first, at most [`MOST_XIDS`].
+    pub recent: VecDeque<Announced>,
+}
+
+type Xids = Mutex<Heard>;
 
 /// Listens until nobody else holds the library any more.
 pub(super) fn listen(nvml: &Arc<Nvml>, xids: &Arc<Xids>) {
@@ -96,7 +116,12 @@ fn note(event: &EventData<'_>, devices: &[(String, Device<'_>)], xids: &Xids) {
     // A GPU with an Xid may not be able to say its name any more.
     let Some((uuid, _)) = devices.iter().find(|(_, device)| same(device, &event.device)) else { return };
     tracing::error!(gpu = uuid, xid = number, "the driver reports an Xid");
-    xids.lock().unwrap_or_else(PoisonError::into_inner).insert(uuid.clone(), number);
+    let mut heard = xids.lock().unwrap_or_else(PoisonError::into_inner);
+    heard.last.insert(uuid.clone(), number);
+    if heard.recent.len() == MOST_XIDS {
+        heard.recent.pop_front();
+    }
+    heard.recent.push_back(Announced { uuid: uuid.clone(), number, at: clock::now() });
 }
 
 /// Whether two handles are one device.

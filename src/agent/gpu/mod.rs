@@ -1,6 +1,6 @@
 //! What GPUs this node has and what they read. It refuses to pretend: without a driver there is a typed problem, never an
 //! empty list, and simulated GPUs come only when they are asked for.
-mod events;
+pub mod events;
 mod inventory;
 pub mod nvml;
 mod pretend;

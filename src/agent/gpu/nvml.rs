@@ -55,7 +55,7 @@ pub struct Driver {
     state: Mutex<State>,
     /// Held while the library is being opened, so that a second caller waits for it and is not told that it hangs.
     opening: Mutex<()>,
-    xids: Arc<Mutex<BTreeMap<String, u64>>>,
+    xids: Arc<Mutex<events::Heard>>,
 }
 
 #[derive(Default)]
@@ -196,7 +196,12 @@ impl Driver {
             UnitShape::Gpu => &unit.uuid,
             UnitShape::Mig { parent_uuid, .. } => parent_uuid,
         };
-        self.xids.lock().unwrap_or_else(PoisonError::into_inner).get(gpu).copied()
+        self.xids.lock().unwrap_or_else(PoisonError::into_inner).last.get(gpu).copied()
+    }
+
+    /// The last events of all GPUs, oldest first.
+    pub fn announced(&self) -> Vec<events::Announced> {
+        self.xids.lock().unwrap_or_else(PoisonError::into_inner).recent.iter().cloned().collect()
     }
 
     /// Logs a trouble once, until it is over.

@@ -156,7 +156,8 @@ async fn what_others_said_changes_nothing_when_a_node_says_it_again() {
         say(conversation, FromAgent::Heartbeat { epoch, clock: Instant::from_millis(now()) }).await;
         say(conversation, FromAgent::Observed { epoch, observed: Box::new(observed.clone()) }).await;
         let gpus = vec![GpuReading { uuid: "GPU-of-another".to_owned(), ..GpuReading::default() }];
-        say(conversation, FromAgent::Samples { epoch, clock: Instant::from_millis(now()), gpus }).await;
+        let (clock, xids) = (Instant::from_millis(now()), Vec::new());
+        say(conversation, FromAgent::Samples { epoch, clock, gpus, xids, kernel_log: None }).await;
         say(conversation, FromAgent::Here { epoch, question: 1 }).await;
     }
     // Its own leases under a foreign epoch count as little, and so do they beside those of others.
