@@ -177,7 +177,8 @@ pub fn line(message: &str) -> Option<XidLine> {
     let (pid, named) = process(said);
     // What a process is named may look like anything: such lines are read for their number alone.
     let detail = if named { Detail::Plain } else { detail(code, said) };
-    let text = without_control(said).trim().chars().take(LONGEST_TEXT).collect();
+    let plain = without_control(said).replace(['\t', '\n'], " ");
+    let text = plain.trim().chars().take(LONGEST_TEXT).collect();
     Some(XidLine { bus, code, pid, detail, text })
 }
 
