@@ -3,7 +3,7 @@
 use crate::base::ids::LeaseId;
 use crate::base::window::{Instant, Span};
 use crate::wire::lease::{Deadline, EndCause, ExitKind, LeaseState, Phase};
-use crate::wire::node::{DesiredLease, FactCause, FactState, LeaseFact};
+use crate::wire::node::{DesiredLease, FactCause, FactState, LeaseFact, MOST_LACKS};
 
 /// The mill's clock minus this machine's boot clock, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +169,7 @@ pub fn facts(desired: &[DesiredLease], locals: &[Local], offset: Offset, boot_ms
         attempt: want.attempt,
         revision: want.revision,
         state: absent_state(want, offset, boot_ms),
+        lacking: Vec::new(),
     }));
     facts.sort_by_key(|fact| fact.lease);
     facts
@@ -195,7 +196,11 @@ fn fact(desired: &[DesiredLease], local: &Local, boot_ms: i64) -> LeaseFact {
         Some(want) if stopping && (!want.run || !local.is_live()) => want.revision,
         _ => local.revision(),
     };
-    LeaseFact { lease, attempt, revision, state: fact_state(local, boot_ms) }
+    let lacking = match local {
+        Local::Kept(state) => state.enforcement.lacking.iter().take(MOST_LACKS).cloned().collect(),
+        Local::Starting { .. } | Local::Broken { .. } => Vec::new(),
+    };
+    LeaseFact { lease, attempt, revision, state: fact_state(local, boot_ms), lacking }
 }
 
 fn fact_state(local: &Local, boot_ms: i64) -> FactState {

@@ -246,7 +246,11 @@ impl Keeper {
         self.busy.insert(key);
         let (dir, done) = (self.dir(key), self.done.clone());
         tokio::spawn(async move {
-            let started = lease::spawn(&dir, &spec, &program()).await;
+            let found = tokio::task::spawn_blocking(move || spec::found(spec)).await;
+            let started = match found.unwrap_or_else(|fault| Err(LeaseError::NoShim(fault.to_string()))) {
+                Ok(spec) => lease::spawn(&dir, &spec, &program()).await,
+                Err(gone) => Err(gone),
+            };
             // The keeper is gone only when the agent ends.
             let _ = done.send(Done::Spawned(key, started));
         });

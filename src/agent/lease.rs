@@ -8,6 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::boot;
+use super::gpu::GpuProblem;
+use super::runtime::root::DRIVER_ROOT_ENV;
 use super::runtime::{cgroup, scratch};
 use super::shim::client::{ClientError, ShimClient};
 use super::shim::{self, LOG, SPEC, STATE, journal};
@@ -34,6 +36,10 @@ pub enum LeaseError {
     Leftovers,
     #[error("the home's name {0:?} is not a plain directory name")]
     HomeName(String),
+    #[error("{0} is not on this node any more; its GPU fell out, or was cut into other MIG instances")]
+    NoGpu(String),
+    #[error("its GPUs could not be looked at: {0}")]
+    Gpus(#[from] GpuProblem),
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -88,6 +94,7 @@ pub async fn spawn(dir: &Path, spec: &LeaseSpec, program: &Path) -> Result<(), L
     command.arg("shim").arg("--dir").arg(dir);
     // Nothing of the agent's own environment, which may hold secrets, reaches the shim.
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.envs(std::env::var_os(DRIVER_ROOT_ENV).map(|root| (DRIVER_ROOT_ENV, root)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
     // Dropped, the child is not killed; tokio takes its exit when it comes.
     let mut child = command.spawn().map_err(at(dir))?;

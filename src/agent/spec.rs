@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::gpu::nvml::Driver;
 use super::lease::{self, LeaseError};
+use crate::base::hardware::UnitShape;
 use crate::wire::lease::*;
 use crate::wire::node::{DesiredLease, DesiredWorkload};
 
@@ -18,7 +20,11 @@ pub fn of(want: &DesiredLease, deadline: Deadline, homes: &Path, simulated: bool
         attempt: want.attempt,
         kind,
         env: BTreeMap::from([("GRISTMILL_LEASE".to_owned(), want.lease.to_string())]),
-        gpus: want.gpus.iter().map(|gpu| LeasedGpu { uuid: gpu.uuid.clone(), minor: gpu.minor }).collect(),
+        gpus: want
+            .gpus
+            .iter()
+            .map(|gpu| LeasedGpu { uuid: gpu.uuid.clone(), minor: gpu.minor, instance: None })
+            .collect(),
         simulated,
         share: want.share,
         home: lease::home_for(homes, &want.member.home)?,
@@ -29,6 +35,26 @@ pub fn of(want: &DesiredLease, deadline: Deadline, homes: &Path, simulated: bool
         log_cap: DEFAULT_LOG_CAP,
     };
     spec.check()?;
+    Ok(spec)
+}
+
+/// The same with each GPU's device file as it is numbered now, and an instance's place on its GPU: restarts and MIG renumber
+/// them, and only the UUID stays. What the driver does not find is not started; on-paper GPUs are not looked for.
+pub fn found(mut spec: LeaseSpec) -> Result<LeaseSpec, LeaseError> {
+    if spec.simulated {
+        return Ok(spec);
+    }
+    for gpu in &mut spec.gpus {
+        let seen = Driver::of_this_machine().find(&gpu.uuid)?;
+        // One in MIG mode is told while it has no instances; nothing can compute on it.
+        let usable = seen.filter(|seen| seen.shape != UnitShape::Gpu || seen.mig != Some(true));
+        let seen = usable.ok_or_else(|| LeaseError::NoGpu(gpu.uuid.clone()))?;
+        gpu.minor = seen.minor;
+        gpu.instance = match seen.shape {
+            UnitShape::Gpu => None,
+            UnitShape::Mig { place, .. } => place,
+        };
+    }
     Ok(spec)
 }
 

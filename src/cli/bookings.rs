@@ -143,8 +143,8 @@ fn facts<'a>(booking: &'a BookingView, zone: &Zone) -> Vec<(&'a str, String)> {
         ("comes with", share(&booking.share)),
     ];
     for lease in &booking.leases {
-        let gpus: Vec<String> = lease.gpu_indexes.iter().map(u32::to_string).collect();
-        facts.push(("on", format!("{}, GPU {} ({})", lease.node_name, gpus.join(", "), lease.state)));
+        facts.push(("on", format!("{}, {} ({})", lease.node_name, lease.gpu_names.join(", "), lease.state)));
+        facts.extend(lease.lacking.iter().map(|lack| ("without", lack.clone())));
     }
     facts.push(("you may", booking.allowed.join(", ")));
     facts

@@ -34,11 +34,11 @@ pub async fn gpus(client: &Client, out: &Output) -> Result<(), Failure> {
         return Ok(());
     }
     let zone = client.zone().await?;
-    let mut table = Table::new(&["node", ">GPU", "model", ">memory", "state", "until", "note"]);
+    let mut table = Table::new(&["node", "unit", "model", ">memory", "state", "until", "note"]);
     for gpu in &gpus {
         table.row(vec![
             gpu.node_name.clone(),
-            gpu.index.to_string(),
+            gpu.name.clone(),
             gpu.model.clone(),
             format!("{} GB", gpu.memory_bytes / 1_000_000_000),
             gpu.state.clone(),

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::agent::boot;
-use crate::agent::gpu::Source;
+use crate::agent::gpu::{LIBRARY_ENV, Source};
+use crate::agent::runtime::root::DRIVER_ROOT_ENV;
 use crate::app::error::{Answer, AppError};
 use crate::app::fleet::tokens;
 use crate::app::mill::Mill;
@@ -148,7 +149,7 @@ impl Local {
         }
         // The server's environment may hold secrets that no workload's host needs.
         command.env_clear();
-        for name in ["PATH", "HOME", "GRISTMILL_LOG", "LANG"] {
+        for name in ["PATH", "HOME", "GRISTMILL_LOG", "LANG", LIBRARY_ENV, DRIVER_ROOT_ENV] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }

@@ -10,9 +10,10 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 use super::engine::{Bytes, definition, engine, get, range};
 use super::read::{Order, RawRow, Read, StoreError};
 use super::tables::Table;
+use crate::base::ids::NodeId;
 use crate::base::window::Instant;
 use crate::domain::bookings::calendar::Calendar;
-use crate::domain::bookings::supply::{FleetSummary, Supply};
+use crate::domain::bookings::supply::{Excluded, FleetSummary, Supply};
 use crate::domain::fleet::roll::Roll;
 
 /// The state as of one commit. Not `Send`: a handler that holds one across an await does not compile.
@@ -44,6 +45,16 @@ impl Snapshot {
     /// The fleet as pages list it, as of the same moment; no row is read for it.
     pub const fn roll(&self) -> &Roll {
         self.fleet.roll()
+    }
+
+    /// The same as an intent would see it that decided now: to find out what it would do without doing it.
+    pub fn as_view(&self, now: Instant) -> View<'_> {
+        View { rows: self, calendar: &self.calendar, fleet: &self.fleet, now }
+    }
+
+    /// Nodes that have a unit out of service; no row is read for it.
+    pub fn out_of_service(&self) -> Vec<NodeId> {
+        self.fleet.out_of_service()
     }
 
     pub(super) const fn fleet(&self) -> &FleetSummary {
@@ -108,6 +119,22 @@ pub(super) trait Rows {
     ) -> Result<Vec<RawRow>, StoreError>;
 }
 
+impl Rows for Snapshot {
+    fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.raw(table, key)
+    }
+
+    fn rows(
+        &self,
+        table: Table,
+        (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<RawRow>, StoreError> {
+        self.raw_range(table, from, to, order, limit)
+    }
+}
+
 /// What an intent decides on: everything committed, and what the intents before it in the batch decided.
 pub struct View<'b> {
     pub(super) rows: &'b dyn Rows,
@@ -125,6 +152,11 @@ impl View<'_> {
     /// What there is to book, with what the batch has decided so far.
     pub fn supply(&self) -> Arc<Supply> {
         self.fleet.supply()
+    }
+
+    /// What excludes what on one node.
+    pub fn excluded(&self, node: NodeId) -> Excluded {
+        self.fleet.excluded(node)
     }
 
     /// The instant that this batch decides at.

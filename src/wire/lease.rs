@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::hardware::Share;
+use crate::base::hardware::{MigPlace, Share};
 use crate::base::ids::LeaseId;
 use crate::base::window::{Instant, Span};
 
@@ -74,6 +74,9 @@ pub struct LeasedGpu {
     pub uuid: String,
     /// Device file number in /dev/nvidiaN (of the parent, for a MIG instance).
     pub minor: Option<u32>,
+    /// Which instance of its GPU it is; `None` for a whole one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<MigPlace>,
 }
 
 /// The member on this node.
@@ -261,7 +264,7 @@ pub enum BadSpec {
     Shell(PathBuf),
     #[error("{0:?} is not the UUID of a GPU")]
     Gpu(String),
-    #[error("a lease has at most 64 GPUs of one node")]
+    #[error("a lease has at most 128 GPUs of one node")]
     TooManyGpus,
     #[error("the grace is at most one hour")]
     Grace,
@@ -274,7 +277,7 @@ impl LeaseSpec {
         if !is_plain(&self.home) {
             return Err(BadSpec::Home(self.home.clone()));
         }
-        if self.gpus.len() > 64 {
+        if self.gpus.len() > 128 {
             return Err(BadSpec::TooManyGpus);
         }
         for gpu in &self.gpus {

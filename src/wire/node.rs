@@ -19,6 +19,8 @@ pub const MESSAGE_LIMIT: usize = 1 << 20;
 pub const MOST_FACTS: usize = 8192;
 /// Most GPUs and instances whose readings it tells at once.
 pub const MOST_READINGS: usize = 1024;
+/// Most things that a lease goes without.
+pub const MOST_LACKS: usize = 16;
 /// How often an agent reports even when nothing changed.
 pub const HEARTBEAT: Span = Span::from_seconds(5);
 /// Silence after which a node counts as lost.
@@ -154,6 +156,9 @@ pub struct LeaseFact {
     /// The desired revision that it has put into force.
     pub revision: u32,
     pub state: FactState,
+    /// What its sandbox could not enforce, in words; empty before it was built, and where nothing is missing.
+    #[serde(default, deserialize_with = "at_most::<MOST_LACKS, _, _>", skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant as Stopwatch};
 
+use gristmill::base::hardware::Portion;
 use gristmill::base::ids::{LeaseId, NodeId, UnitId};
 use gristmill::base::window::{Instant, Span, Window};
 use gristmill::domain::bookings::calendar::Calendar;
@@ -78,6 +79,7 @@ fn fleet(settings: &Settings, dice: &mut Dice) -> (Vec<Group>, Calendar) {
         groups.push(Group {
             node: NodeId::from_u128(node.into()),
             model: "H200".to_owned(),
+            portion: Portion::Whole,
             memory_bytes: 141 << 30,
             units,
             turnaround: Span::from_seconds(60),

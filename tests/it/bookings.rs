@@ -1,5 +1,6 @@
 //! Bookings from the request to the last word of the node, against a real store in memory.
 mod care;
+mod mig;
 mod refusals;
 mod silence;
 mod walk;
@@ -205,7 +206,13 @@ async fn facts_that_are_late_or_anothers_change_nothing() {
     let (lease, evil) = (&booking.leases[0], other.leases[0].node);
     assert_ne!(lease.node, evil, "two nodes");
     let over = ended(3600, 0, Some(0), FactCause::Finished);
-    let fact = |attempt, state: &FactState| LeaseFact { lease: lease.id, attempt, revision: 1, state: state.clone() };
+    let fact = |attempt, state: &FactState| LeaseFact {
+        lease: lease.id,
+        attempt,
+        revision: 1,
+        state: state.clone(),
+        lacking: Vec::new(),
+    };
     yard.facts(evil, vec![fact(1, &over)], true).await;
     yard.facts(lease.node, vec![fact(0, &over), fact(2, &over)], false).await;
     assert_eq!(yard.show(booking.id).state, "starting");

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// One of each kind that a node says.
 fn said() -> Vec<String> {
-    let fact = |state| LeaseFact { lease: LeaseId::from_u128(3), attempt: 1, revision: 2, state };
+    let fact = |state| LeaseFact { lease: LeaseId::from_u128(3), attempt: 1, revision: 2, state, lacking: Vec::new() };
     let states = [
         FactState::Waiting,
         FactState::Preparing,

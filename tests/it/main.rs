@@ -11,6 +11,7 @@ mod fleet;
 mod hostile;
 mod mail;
 mod metrics;
+mod mig;
 mod mill;
 mod money;
 mod nvml;

@@ -52,6 +52,8 @@ pub struct Mill {
     gateway: String,
     /// Further arguments of `gristmill serve`.
     pub serving: Vec<String>,
+    /// Further variables of `gristmill serve`, which its agent takes over as far as it knows them.
+    pub environment: Vec<(&'static str, PathBuf)>,
     server: Option<Child>,
 }
 
@@ -73,7 +75,15 @@ impl Mill {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         let (listen, gateway) = (free_address(), free_address());
-        Self { url: format!("http://{listen}"), dir, listen, gateway, serving: Vec::new(), server: None }
+        Self {
+            url: format!("http://{listen}"),
+            dir,
+            listen,
+            gateway,
+            serving: Vec::new(),
+            environment: Vec::new(),
+            server: None,
+        }
     }
 
     /// Without this machine as its node.
@@ -113,6 +123,7 @@ impl Mill {
             .args(["serve", "--data", self.data().to_str().unwrap()])
             .args(["--listen", &self.listen, "--gateway", &self.gateway, "--disk-floor-mib", "1"])
             .args(&self.serving)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(append(&said))
             .stderr(append(&log))

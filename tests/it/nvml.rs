@@ -9,7 +9,7 @@ use std::time::{Duration, Instant as Monotonic};
 
 use gristmill::agent::gpu::nvml::{Driver, Patience};
 use gristmill::agent::gpu::{GpuProblem, LIBRARY_ENV};
-use gristmill::base::hardware::{ObservedGpu, PcieLink, UnitShape};
+use gristmill::base::hardware::{MigPlace, ObservedGpu, PcieLink, Portion, UnitShape};
 use gristmill::base::telemetry::{GpuReading, RemappedRows};
 
 use crate::fleet::mill::folder;
@@ -20,13 +20,13 @@ const PATIENCE: Patience = Patience { look: Duration::from_secs(20), read: Durat
 const SHORT: Patience = Patience { look: Duration::from_millis(700), read: Duration::from_millis(700) };
 
 /// A library of its own for one test, with its scenario beside it.
-struct Stub {
-    library: PathBuf,
+pub struct Stub {
+    pub library: PathBuf,
     scenario: String,
 }
 
 impl Stub {
-    fn build(flags: &[&str]) -> Self {
+    pub fn build(flags: &[&str]) -> Self {
         let dir = folder("nvml");
         std::fs::create_dir_all(&dir).unwrap();
         let library = dir.join("libnvidia-ml.so.1");
@@ -42,7 +42,7 @@ impl Stub {
     }
 
     /// Adds lines; a later line about the same thing counts.
-    fn say(&mut self, lines: &str) {
+    pub fn say(&mut self, lines: &str) {
         writeln!(self.scenario, "{lines}").unwrap();
         let path = PathBuf::from(format!("{}.scenario", self.library.display()));
         let draft = path.with_extension("new");
@@ -51,7 +51,7 @@ impl Stub {
     }
 
     /// A whole, healthy GPU.
-    fn gpu(&mut self, index: u32) {
+    pub fn gpu(&mut self, index: u32) {
         let lines = [
             format!("uuid GPU-{index}"),
             "name NVIDIA H200".to_owned(),
@@ -152,12 +152,19 @@ fn mig_instances_are_units_of_their_own() {
     stub.say("gpu0.mig 1\ngpu0.mig_places 7\ngpu0.field82 52\ngpu0.processes 1:1");
     for (place, uuid) in [(0, "MIG-a"), (3, "MIG-b")] {
         stub.say(&format!("gpu0.mig{place}.uuid {uuid}\ngpu0.mig{place}.name NVIDIA H200 MIG 1g.18gb"));
+        stub.say(&format!("gpu0.mig{place}.gpu_instance {}\ngpu0.mig{place}.compute_instance 0", 7 + place));
         stub.say(&format!("gpu0.mig{place}.memory_total 18874368000\ngpu0.mig{place}.memory_used {}", 1000 + place));
     }
     let driver = stub.driver(PATIENCE);
     let gpus = driver.look().unwrap().gpus;
     assert_eq!(uuids(&gpus), ["MIG-a", "MIG-b", "GPU-1"]);
-    let shape = UnitShape::Mig { parent_uuid: "GPU-0".to_owned(), profile: "1g.18gb".to_owned() };
+    let shape = UnitShape::Mig {
+        parent_uuid: "GPU-0".to_owned(),
+        profile: "1g.18gb".to_owned(),
+        parent_bytes: 150_754_820_096,
+        place: Some(MigPlace { gpu_instance: 10, compute_instance: 0 }),
+    };
+    assert_eq!((gpus[1].shape.portion(gpus[1].memory_bytes), gpus[1].minor), (Portion::Eighths(1), Some(0)));
     assert_eq!((&gpus[1].shape, gpus[1].memory_bytes, gpus[1].index), (&shape, 18_874_368_000, 0));
     assert_eq!((gpus[0].mig, gpus[2].mig), (Some(true), Some(false)));
     let read = driver.read(&gpus);
@@ -169,6 +176,26 @@ fn mig_instances_are_units_of_their_own() {
     assert_eq!((read[0].power_milliwatts, read[0].utilisation, read[0].energy_millijoules), (None, None, None));
     assert_eq!(read[0].processes, None, "who computes on the parent is not who computes here");
     assert_eq!(read[2].power_milliwatts, Some(123_456));
+}
+
+#[test]
+fn a_gpu_is_not_taken_for_whole_when_nobody_says() {
+    let mut stub = Stub::build(&[]);
+    stub.gpu(0);
+    let driver = stub.driver(PATIENCE);
+    assert_eq!(driver.look().unwrap().gpus[0].mig, Some(false));
+    // Not a driver without MIG, but one that fails just now.
+    stub.say("gpu0.mig error 999");
+    assert!(matches!(driver.look(), Err(GpuProblem::Driver(_))));
+    // In MIG mode and without an instance it is told as it is, for the mill to take it out of service.
+    stub.say("gpu0.mig 1\ngpu0.mig_places 7");
+    let gpus = driver.look().unwrap().gpus;
+    assert_eq!((uuids(&gpus), gpus[0].mig), (vec!["GPU-0"], Some(true)));
+    stub.say("gpu0.mig3.uuid MIG-b\ngpu0.mig3.name NVIDIA H200 MIG 1g.18gb\ngpu0.mig3.memory_total 18874368000");
+    assert_eq!(driver.find("GPU-0").unwrap(), None, "only its instances can be computed on");
+    let found = driver.find("MIG-b").unwrap().unwrap();
+    // A library that does not tell its numbers.
+    assert!(matches!(found.shape, UnitShape::Mig { place: None, .. }));
 }
 
 #[test]

@@ -159,10 +159,13 @@ fn facts_say_what_is_there() {
         (broken(), FactState::Failed { why: "no bubblewrap".to_owned() }),
     ] {
         let told = facts(&[want()], std::slice::from_ref(&local), OFFSET, 160_000);
-        assert_eq!(told, [LeaseFact { lease: LEASE, attempt: 1, revision: 1, state }]);
+        assert_eq!(told, [LeaseFact { lease: LEASE, attempt: 1, revision: 1, state, lacking: Vec::new() }]);
     }
     let waiting = facts(&[want()], &[], OFFSET, 50_000);
-    assert_eq!(waiting, [LeaseFact { lease: LEASE, attempt: 1, revision: 1, state: FactState::Waiting }]);
+    assert_eq!(
+        waiting,
+        [LeaseFact { lease: LEASE, attempt: 1, revision: 1, state: FactState::Waiting, lacking: Vec::new() }]
+    );
     assert!(matches!(facts(&[want()], &[], OFFSET, 200_000)[0].state, FactState::Failed { .. }));
 }
 

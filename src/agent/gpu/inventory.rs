@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 
-use crate::base::hardware::{ObservedGpu, PcieLink, UnitShape};
+use crate::base::hardware::{MigPlace, ObservedGpu, PcieLink, UnitShape};
 
 /// Most NVLinks of a GPU so far (NVML_NVLINK_MAX_LINKS).
 const MOST_LINKS: u32 = 18;
@@ -47,7 +47,7 @@ fn whole(device: &Device<'_>, index: u32) -> Result<ObservedGpu, NvmlError> {
         memory_bytes: device.memory_info()?.total,
         serial: device.serial().ok(),
         vbios: device.vbios_version().ok(),
-        mig: device.mig_mode().ok().map(|mode| mode.current != 0),
+        mig: mig(device)?,
         pcie: pcie(device),
         nvlink_peers: Vec::new(),
         nvswitch: false,
@@ -56,6 +56,16 @@ fn whole(device: &Device<'_>, index: u32) -> Result<ObservedGpu, NvmlError> {
             .and_then(|found| Some((u32::try_from(found.major).ok()?, u32::try_from(found.minor).ok()?))),
         pci_bus,
     })
+}
+
+/// Whether MIG mode is on. Only a GPU or a driver that knows no MIG leaves it open: any other failure fails the look, because
+/// a GPU that is cut into instances must never be taken for a whole one.
+fn mig(device: &Device<'_>) -> Result<Option<bool>, NvmlError> {
+    match device.mig_mode() {
+        Ok(mode) => Ok(Some(mode.current != 0)),
+        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn pcie(device: &Device<'_>) -> Option<PcieLink> {
@@ -79,14 +89,32 @@ fn slices(device: &Device<'_>, parent: &ObservedGpu) -> Result<Vec<ObservedGpu>,
             Err(error) => return Err(error),
         };
         let name = slice.name()?;
+        let shape = UnitShape::Mig {
+            parent_uuid: parent.uuid.clone(),
+            profile: profile(&name),
+            parent_bytes: parent.memory_bytes,
+            place: place_of(&slice),
+        };
         found.push(ObservedGpu {
             uuid: slice.uuid()?,
-            shape: UnitShape::Mig { parent_uuid: parent.uuid.clone(), profile: profile(&name) },
+            shape,
             memory_bytes: slice.memory_info()?.total,
             ..parent.clone()
         });
     }
     Ok(found)
+}
+
+/// Which instance of its GPU it is. The wrapper has no call for it (0.13.0), so the library is asked directly.
+#[allow(unsafe_code)]
+fn place_of(slice: &Device<'_>) -> Option<MigPlace> {
+    let library = slice.nvml().lib();
+    let (gpu, compute) = (&library.nvmlDeviceGetGpuInstanceId, &library.nvmlDeviceGetComputeInstanceId);
+    let (gpu, compute) = (gpu.as_ref().ok()?, compute.as_ref().ok()?);
+    let (mut gpu_instance, mut compute_instance) = (0, 0);
+    // SAFETY: the handle is live as long as `slice`; each call writes one number to where it is told.
+    let answers = unsafe { (gpu(slice.handle(), &mut gpu_instance), compute(slice.handle(), &mut compute_instance)) };
+    (answers == (0, 0)).then_some(MigPlace { gpu_instance, compute_instance })
 }
 
 fn links(device: &Device<'_>) -> Links {

@@ -12,7 +12,7 @@ use nvml_wrapper::error::NvmlError;
 use super::inventory::{self, Found, Links};
 use super::watchdog::{Hangs, Watchdog};
 use super::{GpuProblem, LIBRARY_ENV, Observed, events, read};
-use crate::base::hardware::{ObservedGpu, UnitShape};
+use crate::base::hardware::ObservedGpu;
 use crate::base::telemetry::GpuReading;
 
 /// The library's name with its version: machines without the development package have no other.
@@ -159,6 +159,11 @@ impl Driver {
         Ok(Observed { driver: Some(driver), gpus: units(found) })
     }
 
+    /// What is there under this UUID now.
+    pub fn find(&self, uuid: &str) -> Result<Option<ObservedGpu>, GpuProblem> {
+        Ok(self.look()?.gpus.into_iter().find(|unit| unit.uuid == uuid))
+    }
+
     /// What the units read now, in their order. Where the driver says nothing, nothing is said.
     pub fn read(&self, units: &[ObservedGpu]) -> Vec<GpuReading> {
         let Ok(nvml) = self.open() else {
@@ -192,10 +197,7 @@ impl Driver {
 
     /// The last Xid of the unit's GPU.
     fn last_xid(&self, unit: &ObservedGpu) -> Option<u64> {
-        let gpu = match &unit.shape {
-            UnitShape::Gpu => &unit.uuid,
-            UnitShape::Mig { parent_uuid, .. } => parent_uuid,
-        };
+        let gpu = unit.shape.gpu(&unit.uuid);
         self.xids.lock().unwrap_or_else(PoisonError::into_inner).last.get(gpu).copied()
     }
 
@@ -234,7 +236,8 @@ fn units(found: BTreeMap<u32, Found>) -> Vec<ObservedGpu> {
             .collect();
         peers.sort();
         let linked = |unit: ObservedGpu| ObservedGpu { nvlink_peers: peers.clone(), nvswitch: to_switch, ..unit };
-        // A GPU in MIG mode is bookable by its instances; the parent is then no unit of its own.
+        // A GPU in MIG mode is bookable by its instances; the parent is then no unit of its own. One that has none is told as
+        // it is, and the mill takes it out of service.
         if slices.is_empty() { units.push(linked(whole)) } else { units.extend(slices.into_iter().map(linked)) }
     }
     units

@@ -1,11 +1,13 @@
 //! The file tree that a workload sees: which host paths are shown, read-only, and the few files made for it. It refuses
 //! the host's accounts, secrets and homes: only what is listed here is there.
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use crate::base::hardware::MigPlace;
 use crate::wire::lease::{LeasedGpu, MemberAccount};
 
 /// The number of the member's user and group inside; outside it is the member's own.
@@ -64,27 +66,63 @@ pub fn system() -> Vec<OsString> {
     args
 }
 
+/// Names a folder in which `dev` and `proc/driver/nvidia` are looked for instead of at the top: for tests, and for drivers
+/// that live in a container.
+pub const DRIVER_ROOT_ENV: &str = "GRISTMILL_DRIVER_ROOT";
+
 /// A device file that a leased GPU needs is missing.
 #[derive(Debug, thiserror::Error)]
-#[error("the device file {0} of a leased GPU is missing; the driver may have failed, see nvidia-smi on the node")]
-pub struct MissingDevice(pub PathBuf);
+pub enum MissingDevice {
+    #[error("the device file {0} of a leased GPU is missing; the driver may have failed, see nvidia-smi on the node")]
+    File(PathBuf),
+    #[error(
+        "the driver does not say which device files open the MIG instance {0}; look for /proc/driver/nvidia/capabilities on \
+         the node"
+    )]
+    Capability(String),
+}
 
 /// Arguments for the leased GPUs' device files and no others.
 pub fn devices(gpus: &[LeasedGpu]) -> Result<Vec<OsString>, MissingDevice> {
-    let mut args = Vec::new();
-    for minor in gpus.iter().filter_map(|gpu| gpu.minor) {
-        let path = PathBuf::from(format!("/dev/nvidia{minor}"));
-        if !path.exists() {
-            return Err(MissingDevice(path));
+    let root = std::env::var_os(DRIVER_ROOT_ENV).map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    devices_in(&root, gpus)
+}
+
+fn devices_in(root: &Path, gpus: &[LeasedGpu]) -> Result<Vec<OsString>, MissingDevice> {
+    let mut needed = BTreeSet::new();
+    for gpu in gpus {
+        needed.extend(gpu.minor.map(|minor| format!("dev/nvidia{minor}")));
+        if gpu.instance.is_some() || gpu.uuid.starts_with("MIG-") {
+            // The driver gates an instance by two files: one opens the GPU instance, the other the compute instance in it.
+            let opened = capabilities(root, gpu).ok_or_else(|| MissingDevice::Capability(gpu.uuid.clone()))?;
+            needed.extend(opened.map(|number| format!("dev/nvidia-caps/nvidia-cap{number}")));
         }
-        args.extend(bind("--dev-bind", &path, &path));
+    }
+    let mut args = Vec::new();
+    for path in needed {
+        let (from, to) = (root.join(&path), Path::new("/").join(&path));
+        if !from.exists() {
+            return Err(MissingDevice::File(from));
+        }
+        args.extend(bind("--dev-bind", &from, &to));
     }
     if !gpus.is_empty() {
-        for path in ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"] {
-            args.extend(bind("--dev-bind-try", Path::new(path), Path::new(path)));
+        for path in ["dev/nvidiactl", "dev/nvidia-uvm", "dev/nvidia-uvm-tools"] {
+            args.extend(bind("--dev-bind-try", &root.join(path), &Path::new("/").join(path)));
         }
     }
     Ok(args)
+}
+
+/// The numbers of the capability devices that open an instance, as the driver tells them.
+fn capabilities(root: &Path, gpu: &LeasedGpu) -> Option<[u32; 2]> {
+    let MigPlace { gpu_instance, compute_instance } = gpu.instance?;
+    let mig = root.join(format!("proc/driver/nvidia/capabilities/gpu{}/mig/gi{gpu_instance}", gpu.minor?));
+    let number = |access: PathBuf| {
+        let said = fs::read_to_string(access).ok()?;
+        said.lines().find_map(|line| line.strip_prefix("DeviceFileMinor:")?.trim().parse().ok())
+    };
+    Some([number(mig.join("access"))?, number(mig.join(format!("ci{compute_instance}/access")))?])
 }
 
 /// The directories of a lease that its sandbox sees.
@@ -187,4 +225,56 @@ pub(super) fn bind(how: &str, from: &Path, to: &Path) -> [OsString; 3] {
 
 pub(super) fn words(list: &[&str]) -> Vec<OsString> {
     list.iter().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver's files in a folder: one GPU with two instances, of which each has its own two capabilities.
+    fn driver() -> PathBuf {
+        let root = std::env::temp_dir().join(format!("gristmill-driver-{}", std::process::id()));
+        let put = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        for (path, number) in [("gi7", 66), ("gi7/ci0", 67), ("gi8", 75), ("gi8/ci0", 76)] {
+            let said = format!("DeviceFileMinor: {number}\nDeviceFileMode: 292\nDeviceFileModify: 1\n");
+            put(&format!("proc/driver/nvidia/capabilities/gpu0/mig/{path}/access"), &said);
+        }
+        for file in ["nvidia0", "nvidia1", "nvidiactl", "nvidia-caps/nvidia-cap66", "nvidia-caps/nvidia-cap67"] {
+            put(&format!("dev/{file}"), "");
+        }
+        root
+    }
+
+    fn leased(uuid: &str, minor: u32, instance: Option<u32>) -> LeasedGpu {
+        let instance = instance.map(|gpu_instance| MigPlace { gpu_instance, compute_instance: 0 });
+        LeasedGpu { uuid: uuid.to_owned(), minor: Some(minor), instance }
+    }
+
+    #[test]
+    fn an_instance_is_opened_by_its_own_capabilities_and_no_others() {
+        let root = driver();
+        let shown = |gpus: &[LeasedGpu]| {
+            let args = devices_in(&root, gpus).unwrap();
+            let targets: Vec<String> = args
+                .chunks(3)
+                .filter(|bind| bind[0] == "--dev-bind")
+                .map(|bind| bind[2].to_str().unwrap().into())
+                .collect();
+            targets
+        };
+        let caps = ["/dev/nvidia-caps/nvidia-cap66", "/dev/nvidia-caps/nvidia-cap67", "/dev/nvidia0"];
+        assert_eq!(shown(&[leased("MIG-a", 0, Some(7))]), caps);
+        assert_eq!(shown(&[leased("GPU-1", 1, None)]), ["/dev/nvidia1"], "a whole GPU needs no capability");
+        // Two instances of one GPU share its file; a file that the driver names and that is not there stops the lease.
+        let both = devices_in(&root, &[leased("MIG-a", 0, Some(7)), leased("MIG-b", 0, Some(8))]);
+        assert!(matches!(both, Err(MissingDevice::File(path)) if path.ends_with("dev/nvidia-caps/nvidia-cap75")));
+        for unknown in [leased("MIG-c", 0, Some(9)), leased("MIG-c", 0, None)] {
+            assert!(matches!(devices_in(&root, &[unknown]), Err(MissingDevice::Capability(uuid)) if uuid == "MIG-c"));
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
 }

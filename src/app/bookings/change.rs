@@ -1,6 +1,7 @@
 //! What a person does to a booking that exists: extend, release, cancel. It refuses strangers as if the booking did not
 //! exist, and changes that the calendar or the state do not allow.
-use super::{House, leases, show, with_occasion};
+use super::busy::{self, Busy};
+use super::{House, leases, plan, show, with_occasion};
 use crate::app::error::Answer;
 use crate::app::fleet::maintenance;
 use crate::app::mill::Mill;
@@ -8,11 +9,14 @@ use crate::app::money::hold::{self, Reserve};
 use crate::app::money::price;
 use crate::base::ids::BookingId;
 use crate::base::window::{Instant, Span, Window};
-use crate::domain::bookings::booking::{Booking, BookingState, EndCause};
+use crate::domain::bookings::booking::{Booking, BookingState, EndCause, RatePin};
 use crate::domain::bookings::lease::Lease;
 use crate::domain::bookings::refusal::{Offer, Why};
+use crate::domain::bookings::search::Want;
 use crate::domain::bookings::{schedule, transition};
 use crate::domain::event::{Cause, Event};
+use crate::domain::fleet::duty::Duty;
+use crate::domain::fleet::node::{Node, Unit};
 use crate::domain::money::refusal::MoneyRefusal;
 use crate::domain::notice::Common;
 use crate::domain::people::rights::Actor;
@@ -22,7 +26,7 @@ use crate::store::read::Read;
 use crate::store::{Command, IdempotencyKey, Reject, View};
 use crate::wire::api::bookings::{BookingView, ExtendRequest};
 
-/// Adds time at the end, at today's rate; refused when somebody has the GPUs next.
+/// Adds time at the end, at today's rate; refused when somebody has the GPUs next or the node is needed for something else.
 pub async fn extend(
     mill: &Mill,
     actor: &Actor,
@@ -145,7 +149,7 @@ impl Deciding<'_, '_> {
             }
             self.free_until(&before, lease, added.end())?;
         }
-        let pin = price::pin(self.view, &before.rate.model)?;
+        let pin = self.rate_today(&before, &leases)?;
         let reserve = Reserve {
             booking: before.id,
             team: before.team,
@@ -169,22 +173,63 @@ impl Deciding<'_, '_> {
         Ok(())
     }
 
+    /// The rate in force for what the booking has; of an instance it is found by how much of its GPU that is.
+    fn rate_today(&self, booking: &Booking, leases: &[Lease]) -> Result<RatePin, Reject> {
+        let unit = leases.iter().flat_map(|lease| &lease.units).next();
+        let unit = unit.map(|unit| self.view.get::<Unit>(unit)).transpose()?.flatten();
+        match unit.map(|unit| unit.shape.portion(unit.memory_bytes)) {
+            Some(portion) if portion.is_instance() => price::pin_unit(self.view, &booking.rate.model, portion),
+            _ => price::pin(self.view, &booking.rate.model),
+        }
+    }
+
     /// Whether all units of a lease stay free for it until `end` and its turnaround; else how far it could go.
     fn free_until(&self, booking: &Booking, lease: &Lease, end: Instant) -> Result<(), Reject> {
         let Ok(added) = Window::new(lease.occupied().end(), end.plus(lease.turnaround)) else { return Ok(()) };
-        let calendar = self.view.calendar();
-        let next =
-            lease.units.iter().filter_map(|&unit| calendar.busy(unit, added).first()).map(|s| s.window.start()).min();
-        let closed = maintenance::of_node(self.view, lease.node, self.now)?;
-        let closed = closed.iter().map(|one| one.window).find(|window| window.overlaps(added)).map(|w| w.start());
-        let next = next.into_iter().chain(closed).min();
-        let Some(next) = next else { return Ok(()) };
-        let latest = Instant::from_seconds(next.minus(lease.turnaround).as_seconds());
-        let offer = Window::new(booking.window.end(), latest).ok().and_then(|_| {
+        let (view, zone) = (self.view, &self.house.zone);
+        let node: Node = view.must(&lease.node)?;
+        let excluded = view.excluded(lease.node);
+        let units = lease.units.iter().flat_map(|&unit| busy::with_excluded(&excluded, unit));
+        let taken = units.filter_map(|unit| view.calendar().busy(unit, added).first()).map(|s| s.window.start()).min();
+        let closed = maintenance::of_node(view, lease.node, self.now)?;
+        let closed = closed.into_iter().find(|one| one.window.overlaps(added));
+        let needed = |why: &str, from: Option<Instant>, until: Option<Instant>| -> Result<(), Reject> {
+            let (node, why) = (node.name.to_string(), why.to_owned());
+            let offer = if until.is_none() { self.after(booking, lease, end)? } else { None };
+            Err(Why::NodeNeeded { node, why, from, until, offer }.into_refusal(zone).into())
+        };
+        if let Duty::Draining { why, .. } = &node.duty {
+            return needed(why, None, None);
+        }
+        let latest = |next: Instant| {
+            let latest = Instant::from_seconds(next.minus(lease.turnaround).as_seconds());
+            Some(latest).filter(|&latest| latest > booking.window.end())
+        };
+        if let Some(closed) = closed.filter(|one| taken.is_none_or(|taken| one.window.start() <= taken)) {
+            let from = closed.window.start();
+            return needed(&closed.why, Some(from), latest(from));
+        }
+        let Some(next) = taken else { return Ok(()) };
+        let offer = latest(next).and_then(|latest| {
             let window = Window::new(booking.window.start(), latest).ok()?;
             Some(Offer { window, gpus: booking.ask.gpus, model: booking.rate.model.clone() })
         });
-        Err(Why::CannotExtend { next, offer }.into_refusal(&self.house.zone).into())
+        Err(Why::CannotExtend { next, offer }.into_refusal(zone).into())
+    }
+
+    /// What could be booked to follow a booking, for as long as it was to be extended.
+    fn after(&self, booking: &Booking, lease: &Lease, end: Instant) -> Result<Option<Offer>, Reject> {
+        let unit = lease.units.first().map(|unit| self.view.get::<Unit>(unit)).transpose()?.flatten();
+        let supply = self.view.supply();
+        let want = Want {
+            gpus: booking.ask.gpus,
+            model: Some(unit.map_or_else(|| booking.rate.model.clone(), |unit| unit.model)),
+            duration: end.since(booking.window.end()),
+            now: self.now,
+            not_before: booking.window.end(),
+            latest_start: self.now.plus(supply.horizon),
+        };
+        Ok(plan::soonest(&supply, &Busy::read(self.view, self.view.calendar(), &supply, self.now)?, &want))
     }
 
     fn release(&mut self, before: Booking) -> Result<(), Reject> {

@@ -82,6 +82,9 @@ impl Taking<'_, '_> {
     fn lease(&mut self, lease: Lease, fact: &LeaseFact) -> Result<Option<Lease>, StoreError> {
         let mut after = lease.clone();
         after.acknowledged = lease.acknowledged.max(fact.revision.min(lease.revision));
+        if !fact.lacking.is_empty() {
+            after.lacking = fact.lacking.iter().map(|lack| lack_words(lack)).collect();
+        }
         match &fact.state {
             FactState::Waiting | FactState::Preparing => {}
             FactState::Ready { elapsed } | FactState::Stopping { elapsed } => {
@@ -98,12 +101,12 @@ impl Taking<'_, '_> {
             return Ok(None);
         }
         // Acknowledging needs no word to anybody: nothing that people or the node see has changed.
-        if after.state == lease.state {
+        if after.state == lease.state && after.lacking == lease.lacking {
             crate::store::bookings::put_lease(&mut self.changes, &after);
             return Ok(None);
         }
         leases::put(&mut self.changes, self.cause, &after);
-        Ok(Some(after))
+        Ok((after.state != lease.state).then_some(after))
     }
 
     fn over(&mut self, lease: Lease, fact: &FactState) -> Result<Lease, StoreError> {
@@ -240,6 +243,13 @@ impl Taking<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// What a lease goes without as a sentence, whatever the node wrote.
+fn lack_words(said: &str) -> String {
+    let line: String = text::without_control(said).chars().filter(|c| !c.is_control()).take(REASON).collect();
+    let mut letters = line.trim().trim_end_matches('.').chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// Since when a lease was ready that is heard of only after its end.

@@ -64,11 +64,12 @@ pub fn grant(
         units: placement.units.clone(),
         window: placement.window,
         turnaround: placement.turnaround,
-        share: node.share(u32::try_from(placement.units.len()).unwrap_or(u32::MAX)),
+        share: node.share(u32::try_from(placement.units.len()).unwrap_or(u32::MAX), placement.portion),
         attempt,
         revision: 1,
         acknowledged: 0,
         state: LeaseState::Granted,
+        lacking: Vec::new(),
     };
     for &unit in &lease.units {
         changes.occupy(unit, lease.occupied(), lease.id);

@@ -1,10 +1,11 @@
 //! What is free now and what can be had next, over the whole fleet: the line that the first page and the calendar begin
 //! with. It reads the roll and the calendar's index, so that it costs little also where there are thousands of nodes, and
 //! refuses to say whose bookings are in the way.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
+use crate::base::hardware::Portion;
 use crate::base::ids::NodeId;
 use crate::base::window::{Instant, Window};
 use crate::domain::bookings::calendar::Calendar;
@@ -16,14 +17,14 @@ use crate::store::read::{Order, Read as _, StoreError};
 /// The fleet at one glance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {
-    /// GPUs that may be booked and are not taken now.
+    /// GPUs and instances that may be booked and are not taken now.
     pub free_now: u32,
-    /// GPUs of all nodes that were admitted.
+    /// GPUs and instances of all nodes that were admitted.
     pub total: u32,
     /// Those nodes.
     pub nodes: usize,
-    /// Every model among them.
-    pub models: BTreeSet<String>,
+    /// Every model among them, and how much of a GPU it is.
+    pub models: BTreeMap<String, Portion>,
     /// By model the most GPUs that one node has free now, and until when the first of them stays so (the far future where
     /// nothing follows).
     pub best: BTreeMap<String, (usize, Instant)>,
@@ -64,10 +65,10 @@ impl Outlook {
     fn take(&mut self, node: &Entry, calendar: &Calendar, closed: &[Maintenance], now: Instant) {
         self.nodes += 1;
         let mut here: BTreeMap<&str, (usize, Instant)> = BTreeMap::new();
-        for unit in node.gpus() {
+        for unit in node.booked() {
             self.total += 1;
-            if !self.models.contains(&*unit.model) {
-                self.models.insert(unit.model.to_string());
+            if !self.models.contains_key(&*unit.model) {
+                self.models.insert(unit.model.to_string(), unit.portion);
             }
             if unit.out.is_some() || !node.is_open() || node.connected != Some(true) {
                 continue;

@@ -1,7 +1,7 @@
 //! Quote and book. A quote promises nothing; booking places and holds the money in one transaction, and re-plans inside it
 //! when somebody was faster. It refuses to book on a plan that no longer holds.
 use super::ask::{self, Wanted};
-use super::busy::Busy;
+use super::busy::{self, Busy};
 use super::{House, Voice, leases, plan, show, tell, with_occasion};
 use crate::app::error::Answer;
 use crate::app::fleet::maintenance;
@@ -35,7 +35,7 @@ pub fn quote(mill: &Mill, actor: &Actor, request: &BookRequest, now: Instant) ->
     let busy = Busy::read(&view, view.calendar(), &supply, now)?;
     let placement = plan::choose(&supply, &busy, &ask, now, &house.zone)?;
     let node = facts(&supply, &placement)?;
-    let pin = price::pin(&view, &placement.model)?;
+    let pin = price::pin_unit(&view, &placement.model, placement.portion)?;
     let price = price::price(&pin, ask.gpus, placement.window)?;
     let balance = balance::balance(&view, team.id)?.available;
     let after = balance.checked_sub(price).map_err(MoneyRefusal::from)?;
@@ -46,11 +46,11 @@ pub fn quote(mill: &Mill, actor: &Actor, request: &BookRequest, now: Instant) ->
         start: placement.window.start().into(),
         end: placement.window.end().into(),
         duration_seconds: placement.window.span().as_seconds(),
-        lines: price::quote_lines(&pin, ask.gpus, placement.window)?,
+        lines: price::quote_lines(&pin, ask.gpus, placement.portion, placement.window)?,
         price: price.into(),
         balance: balance.into(),
         balance_after: after.into(),
-        share: node.share(ask.gpus),
+        share: node.share(ask.gpus, placement.portion),
         node: placement.node,
         node_name: node.name.clone(),
         model: placement.model,
@@ -132,7 +132,7 @@ fn decide(
     let cause = Cause::Member(actor.member);
     let mut changes = Changes::new();
     let booking = BookingId::from_u128(ids::fresh());
-    let pin = price::pin(view, &placement.model)?;
+    let pin = price::pin_unit(view, &placement.model, placement.portion)?;
     let reserve = Reserve {
         booking,
         team: team.id,
@@ -179,10 +179,10 @@ fn holds(view: &View<'_>, supply: &Supply, plan: &Placement, now: Instant) -> Re
     let until = plan.window.end().plus(plan.turnaround);
     let Ok(occupied) = Window::new(plan.window.start(), until) else { return Ok(false) };
     let start = plan.window.start();
-    if start < now.minus(STALE) || !plan.units.iter().all(|&unit| view.calendar().free(unit, occupied)) {
+    if start < now.minus(STALE) || !busy::is_free(view.calendar(), &supply.excluded, &plan.units, occupied) {
         return Ok(false);
     }
-    let Some(group) = supply.group(plan.node, &plan.model) else { return Ok(false) };
+    let Some(group) = supply.group(plan.node, &plan.model, plan.portion) else { return Ok(false) };
     // A moment passes between plan and decision; a start at once stays one, a node that went away keeps its lead.
     let opens = if group.lead == Span::ZERO { start } else { group.opens(now) };
     if start < opens || group.turnaround != plan.turnaround || !plan.units.iter().all(|unit| group.units.contains(unit))

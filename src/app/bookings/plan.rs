@@ -8,6 +8,13 @@ use crate::domain::bookings::refusal::{BookingRefusal, Offer, Why};
 use crate::domain::bookings::search::{BusyTimes, Group, Placement, Want, earliest, exactly_at};
 use crate::domain::bookings::supply::Supply;
 
+/// The earliest slot in which something else can be had: what to offer to whoever is refused.
+pub fn soonest(supply: &Supply, busy: &impl BusyTimes, want: &Want) -> Option<Offer> {
+    let groups = supply.groups.iter().filter(|group| supply.takes(group, want.duration));
+    let found = earliest(groups, busy, want)?;
+    Some(Offer { window: found.window, gpus: want.gpus, model: found.model })
+}
+
 /// A plan in the making.
 struct Planner<'a, B> {
     supply: &'a Supply,
@@ -75,11 +82,15 @@ impl<B: BusyTimes> Planner<'_, B> {
             .map(|group| u32::try_from(group.units.len()).unwrap_or(u32::MAX))
             .collect();
         let Some(&most) = sizes.iter().max() else {
+            if self.ask.model.is_none() {
+                return Err(Why::OnlyInstances { known: self.supply.models() });
+            }
             let asked = self.ask.model.clone().unwrap_or_default();
             return Err(Why::UnknownModel { asked, known: self.supply.models() });
         };
         if self.ask.gpus > most {
-            let all = self.supply.groups.iter().map(|group| group.units.len()).sum::<usize>();
+            let like = self.supply.groups.iter().filter(|group| want.of_model(group) || !group.portion.is_instance());
+            let all = like.map(|group| group.units.len()).sum::<usize>();
             let all = u32::try_from(all).unwrap_or(u32::MAX);
             return Err(Why::TooManyGpus { asked: self.ask.gpus.into(), most, all, model: self.ask.model.clone() });
         }

@@ -1,4 +1,4 @@
-//! What is in the way of a node's maintenance or draining: moved to equal hardware at its own time and price, or shortened
+//! What is in the way of a node's maintenance or draining, or lost a GPU: moved to equal hardware at its own time and price, or shortened
 //! to the start of the maintenance, or, when its start is near and nothing is free, given back. It refuses to change what
 //! was promised without a word to whoever it was promised to.
 use super::busy::Busy;
@@ -16,20 +16,28 @@ use crate::domain::bookings::supply::NodeFacts;
 use crate::domain::bookings::{say, schedule};
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::duty::{LAST_CALL, Maintenance};
-use crate::domain::fleet::node::Node;
+use crate::domain::fleet::node::{Node, Service, Unit};
 use crate::store::changes::Changes;
 use crate::store::read::{Read, StoreError};
 use crate::store::{Command, Reject, View};
 
 const CAUSE: Cause = Cause::Mill;
 
-/// A booking that is in the way on a node.
+/// A booking that is in the way on a node, or has nothing there any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub booking: BookingId,
     pub node: NodeId,
-    /// `None`: the node is draining.
-    pub maintenance: Option<MaintenanceId>,
+    pub need: Need,
+}
+
+/// Why a booking should be elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Maintenance(MaintenanceId),
+    Draining,
+    /// A GPU of it is out of service: missing, or cut into MIG instances, or put together again.
+    OutOfService,
 }
 
 /// Whether a lease can still be given out on another node.
@@ -47,7 +55,18 @@ pub async fn step(mill: &Mill, step: Step) -> Answer<bool> {
         let changed = clear(&scene, view, &mut changes, step)?;
         Ok((changes, changed))
     };
+    // Most steps find nothing to do, round after round: those write nothing.
+    if !would(mill, &decide)? {
+        return Ok(false);
+    }
     Ok(mill.store.write(Command::new(CAUSE), decide).await?)
+}
+
+/// Whether it would change anything as things stand; what is refused is left to the transaction to say.
+fn would(mill: &Mill, decide: &impl Fn(&View<'_>, Instant) -> Result<(Changes, bool), Reject>) -> Answer<bool> {
+    let now = mill.store.now();
+    let snapshot = mill.store.read()?;
+    Ok(decide(&snapshot.as_view(now), now).map_or(true, |(_, changed)| changed))
 }
 
 fn clear(scene: &Scene<View<'_>>, view: &View<'_>, changes: &mut Changes, step: Step) -> Result<bool, Reject> {
@@ -55,16 +74,18 @@ fn clear(scene: &Scene<View<'_>>, view: &View<'_>, changes: &mut Changes, step: 
     let booking: Booking = view.must(&step.booking)?;
     let leases = leases::of_booking(view, &booking)?;
     let Some(lease) = leases.iter().find(|lease| lease.node == step.node && !lease.is_over()) else { return Ok(false) };
-    let maintenance = match step.maintenance {
-        None => None,
-        Some(id) => match view.get::<Maintenance>(&(step.node, id))? {
+    let maintenance = match step.need {
+        Need::Draining => None,
+        Need::OutOfService if !is_out(view, lease)? => return Ok(false),
+        Need::OutOfService => None,
+        Need::Maintenance(id) => match view.get::<Maintenance>(&(step.node, id))? {
             Some(row) if row.stands(now) && lease.occupied().overlaps(row.window) => Some(row),
             _ => return Ok(false),
         },
     };
     if booking.state == BookingState::Booked && leases.iter().all(is_waiting) {
-        if let Some(placement) = elsewhere(scene, view, &booking, step.node)? {
-            return moved(scene, view, changes, booking, &leases, &placement).map(|()| true);
+        if let Some(placement) = elsewhere(scene, view, &booking, lease, step)? {
+            return moved(scene, view, changes, booking, &leases, &placement, step).map(|()| true);
         }
         let Some(maintenance) = maintenance else { return Ok(false) };
         if now < booking.window.start().minus(LAST_CALL) {
@@ -82,26 +103,46 @@ fn clear(scene: &Scene<View<'_>>, view: &View<'_>, changes: &mut Changes, step: 
     }
 }
 
+fn is_out(view: &View<'_>, lease: &Lease) -> Result<bool, StoreError> {
+    for unit in &lease.units {
+        if view.get::<Unit>(unit)?.is_some_and(|unit| unit.service != Service::In) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Equal hardware on another node at the booking's own time.
 fn elsewhere(
     scene: &Scene<View<'_>>,
     view: &View<'_>,
     booking: &Booking,
-    node: NodeId,
+    lease: &Lease,
+    Step { node, need, .. }: Step,
 ) -> Result<Option<(Placement, NodeFacts)>, StoreError> {
     let supply = view.supply();
     let duration = booking.window.span();
-    let groups = supply.groups.iter().filter(|group| group.node != node && supply.takes(group, duration));
+    // What lost a GPU may well stay on its node: only what is in service is on offer there.
+    let may = |other: NodeId| other != node || need == Need::OutOfService;
+    let groups = supply.groups.iter().filter(|group| may(group.node) && supply.takes(group, duration));
+    // Equal is what it was promised from, whatever name its rate goes by.
+    let unit = lease.units.first().map(|unit| view.get::<Unit>(unit)).transpose()?.flatten();
     let start = booking.window.start();
     let want = Want {
         gpus: booking.ask.gpus,
-        model: Some(booking.rate.model.clone()),
+        model: Some(unit.map_or_else(|| booking.rate.model.clone(), |unit| unit.model)),
         duration,
         now: scene.now,
         not_before: start,
         latest_start: start,
     };
-    let found = exactly_at(groups, &Busy::read(view, view.calendar(), &supply, scene.now)?, &want);
+    // What it has itself on its node is free for it.
+    let mut calendar = view.calendar().clone();
+    for &unit in &lease.units {
+        // Nothing is vacated that it does not hold.
+        let _ = calendar.vacate(unit, lease.occupied(), lease.id);
+    }
+    let found = exactly_at(groups, &Busy::read(view, &calendar, &supply, scene.now)?, &want);
     Ok(found.and_then(|placement| {
         let facts = supply.nodes.get(&placement.node)?.clone();
         Some((placement, facts))
@@ -115,6 +156,7 @@ fn moved(
     before: Booking,
     leases: &[Lease],
     (placement, facts): &(Placement, NodeFacts),
+    step: Step,
 ) -> Result<(), Reject> {
     let Scene { house, voice, now, .. } = *scene;
     drop_waiting(view, changes, leases, now)?;
@@ -123,12 +165,19 @@ fn moved(
     after.share = lease.share;
     after.leases = vec![lease.id];
     changes.event(CAUSE, Event::BookingRelocated { booking: after.id, node: placement.node });
+    let (because, to) = match step.need {
+        Need::OutOfService if placement.node == step.node => ("a GPU of it is out of service", "to another GPU"),
+        Need::OutOfService => ("a GPU of it is out of service", "to another node"),
+        Need::Maintenance(_) | Need::Draining => ("its node is needed for something else", "to another node"),
+    };
     let text = format!(
-        "It runs on {} instead, because its node is needed for something else. Time, model and price stay as they were \
-         promised.",
-        facts.name
+        "It runs on {} instead, because {because}. Time, model and price stay as they were promised.",
+        match placement.node == step.node {
+            true => format!("another GPU of {}", facts.name),
+            false => facts.name.clone(),
+        }
     );
-    let message = Message { subject: format!("“{}” moves to another node", after.ask.title), text, letter: None };
+    let message = Message { subject: format!("“{}” moves {to}", after.ask.title), text, letter: None };
     voice.tell(view, changes, &after, message, now)?;
     house.put(changes, Some(&before), after, now);
     Ok(())

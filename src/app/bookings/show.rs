@@ -183,10 +183,12 @@ impl<'a, R: Read> Reader<'a, R> {
     }
 
     fn lease(&mut self, lease: &Lease) -> Result<LeaseView, StoreError> {
-        let mut gpu_indexes = Vec::new();
+        let (mut gpu_indexes, mut gpu_names) = (Vec::new(), Vec::new());
         for unit in &lease.units {
             // A unit that was taken out of the fleet since leaves only its id behind.
-            gpu_indexes.extend(self.view.get::<Unit>(unit)?.map(|unit| unit.index));
+            let Some(unit) = self.view.get::<Unit>(unit)? else { continue };
+            gpu_indexes.push(unit.index);
+            gpu_names.push(unit.shape.name(unit.index));
         }
         let (state, ended_at) = match lease.state {
             LeaseState::Granted => ("granted", None),
@@ -202,6 +204,8 @@ impl<'a, R: Read> Reader<'a, R> {
             node_name: self.node(lease.node)?.0,
             units: lease.units.clone(),
             gpu_indexes,
+            gpu_names,
+            lacking: lease.lacking.clone(),
             state: state.to_owned(),
             ready_since: leases::ready(lease).map(Into::into),
             ended_at: ended_at.map(Into::into),

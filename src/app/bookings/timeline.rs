@@ -61,8 +61,8 @@ pub fn part(
     for (place, node) in view.roll().all().filter(|node| node.is_drawn()).enumerate() {
         let connected = node.connected == Some(true);
         let bookable = |unit: &Listed| connected && unit.out.is_none() && node.is_open();
-        total += u32::try_from(node.gpus().count()).unwrap_or(u32::MAX);
-        let free = node.gpus().filter(|unit| bookable(unit) && is_free(calendar, unit, now)).count();
+        total += u32::try_from(node.booked().count()).unwrap_or(u32::MAX);
+        let free = node.booked().filter(|unit| bookable(unit) && is_free(calendar, unit, now)).count();
         free_now += u32::try_from(free).unwrap_or(u32::MAX);
         if place < part.skip || nodes.len() == part.most {
             continue;
@@ -72,14 +72,22 @@ pub fn part(
             name: node.name.clone(),
             model: models(node),
             connected,
-            units: node.gpus().map(|unit| labels.unit(calendar, node, unit)).collect::<Result<_, _>>()?,
+            units: drawn(node, calendar, whole)
+                .map(|unit| labels.unit(calendar, node, unit))
+                .collect::<Result<_, _>>()?,
         });
     }
     Ok(CalendarView { from: from.into(), until: until.into(), now: now.into(), nodes, free_now, total })
 }
 
+/// The units that have a lane: a GPU and its instances are not side by side, unless what was booked on one before has not
+/// ended.
+fn drawn<'a>(node: &'a Entry, calendar: &'a Calendar, whole: Window) -> impl Iterator<Item = &'a Listed> {
+    node.units.iter().filter(move |unit| !unit.is_replaced() || !calendar.busy(unit.id, whole).is_empty())
+}
+
 fn models(node: &Entry) -> String {
-    let mut models: Vec<&str> = node.gpus().map(|unit| &*unit.model).collect();
+    let mut models: Vec<&str> = node.booked().map(|unit| &*unit.model).collect();
     models.sort_unstable();
     models.dedup();
     models.join(", ")
@@ -120,7 +128,15 @@ impl<R: Read> Labels<'_, R> {
                 }
             },
         };
-        Ok(CalendarUnit { id: unit.id, index: unit.index, model: unit.model.to_string(), out_of_service, busy })
+        Ok(CalendarUnit {
+            id: unit.id,
+            index: unit.index,
+            name: unit.shape.name(unit.index),
+            model: unit.model.to_string(),
+            eighths: unit.portion.is_instance().then(|| unit.portion.eighths()),
+            out_of_service,
+            busy,
+        })
     }
 
     /// Nothing where only the turnaround reaches into the window.

@@ -5,17 +5,20 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::duty::reason;
+use super::join::units_of;
 use super::manage::admins_only;
-use crate::app::bookings::{leases, relocate};
+use crate::app::bookings::leases;
+use crate::app::bookings::relocate::{self, Need, Step};
 use crate::app::error::Answer;
 use crate::app::ids;
 use crate::app::mill::Mill;
-use crate::base::ids::{BookingId, MaintenanceId, NodeId};
-use crate::base::window::{Instant, Window};
+use crate::base::ids::{BookingId, MaintenanceId, NodeId, UnitId};
+use crate::base::window::{Instant, Span, Window};
 use crate::clock;
+use crate::domain::bookings::lease::Lease;
 use crate::domain::event::{Cause, Event};
 use crate::domain::fleet::duty::{Duty, LONGEST, Maintenance};
-use crate::domain::fleet::node::Node;
+use crate::domain::fleet::node::{Node, Service};
 use crate::domain::fleet::refusal::FleetRefusal;
 use crate::domain::notice::Common;
 use crate::domain::people::rights::Actor;
@@ -23,10 +26,13 @@ use crate::store::changes::Changes;
 use crate::store::command::Command;
 use crate::store::read::{Order, Read, StoreError};
 use crate::store::record::Key as _;
-use crate::store::view::View;
+use crate::store::view::{Snapshot, View};
 
 /// How often the way is cleared without a commit: starts come near as time passes.
 const CLEAR_EVERY: Duration = Duration::from_secs(60);
+
+/// A GPU that is out of service for less than this may come back by itself, unless its next lease is as near.
+const OUT_PATIENCE: Span = Span::from_minutes(5);
 
 /// The maintenance of all nodes that stands at `now`, by node.
 pub fn standing(view: &impl Read, now: Instant) -> Result<HashMap<NodeId, Vec<Window>>, StoreError> {
@@ -101,7 +107,7 @@ pub async fn cancel(mill: &Mill, who: &Actor, node: NodeId, id: MaintenanceId) -
     Ok(mill.store.write(Command::new(cause), decide).await?)
 }
 
-/// Clears the way for maintenance and for draining nodes until dropped.
+/// Clears the way for maintenance and for draining nodes, and moves what lost its GPU, until dropped.
 pub async fn keep_clearing(mill: Mill) {
     let mut commits = mill.store.subscribe();
     loop {
@@ -125,7 +131,7 @@ pub async fn keep_clearing(mill: Mill) {
 }
 
 const fn concerns(event: &Event) -> bool {
-    matches!(event, Event::MaintenanceAnnounced { .. } | Event::NodeDuty { .. })
+    matches!(event, Event::MaintenanceAnnounced { .. } | Event::NodeDuty { .. } | Event::NodeHardwareChanged { .. })
 }
 
 /// One round; answers how many bookings it moved, shortened or told.
@@ -139,21 +145,48 @@ pub async fn clear(mill: &Mill, now: Instant) -> Answer<usize> {
 }
 
 /// What is in the way, of what. Bookings that could not be moved off a draining node stay there and are tried again.
-fn steps(view: &impl Read, now: Instant) -> Result<Vec<relocate::Step>, StoreError> {
+fn steps(view: &Snapshot, now: Instant) -> Result<Vec<Step>, StoreError> {
     let mut steps = Vec::new();
     let all: Vec<Maintenance> = view.list(&[], Order::Ascending, usize::MAX)?;
     for one in all.into_iter().filter(|one| one.stands(now)) {
         for lease in leases::on_node(view, one.node)?.iter().filter(|lease| lease.occupied().overlaps(one.window)) {
-            steps.push(relocate::Step { booking: lease.booking, node: one.node, maintenance: Some(one.id) });
+            steps.push(Step { booking: lease.booking, node: one.node, need: Need::Maintenance(one.id) });
         }
     }
     let nodes: Vec<Node> = view.list(&[], Order::Ascending, usize::MAX)?;
     for node in nodes.iter().filter(|node| matches!(node.duty, Duty::Draining { .. })) {
         for lease in leases::on_node(view, node.id)?.iter().filter(|lease| relocate::is_waiting(lease)) {
-            steps.push(relocate::Step { booking: lease.booking, node: node.id, maintenance: None });
+            steps.push(Step { booking: lease.booking, node: node.id, need: Need::Draining });
         }
+    }
+    for node in view.out_of_service() {
+        steps.extend(out_of_service(view, node, now)?);
     }
     let mut seen: HashSet<(BookingId, NodeId)> = HashSet::new();
     steps.retain(|step| seen.insert((step.booking, step.node)));
     Ok(steps)
+}
+
+/// Bookings that wait for a GPU that is out of service. One that has just gone may be back in a moment.
+fn out_of_service(view: &Snapshot, node: NodeId, now: Instant) -> Result<Vec<Step>, StoreError> {
+    let waiting: Vec<Lease> = leases::on_node(view, node)?.into_iter().filter(relocate::is_waiting).collect();
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let gone: HashMap<UnitId, Instant> = units_of(view, node)?
+        .into_iter()
+        .filter_map(|unit| match unit.service {
+            Service::Out { since, .. } => Some((unit.id, since)),
+            Service::In => None,
+        })
+        .collect();
+    let lost = |lease: &&Lease| {
+        let near = lease.window.start() <= now.plus(OUT_PATIENCE);
+        lease.units.iter().filter_map(|unit| gone.get(unit)).any(|&since| near || since.plus(OUT_PATIENCE) <= now)
+    };
+    Ok(waiting
+        .iter()
+        .filter(lost)
+        .map(|lease| Step { booking: lease.booking, node, need: Need::OutOfService })
+        .collect())
 }

@@ -273,14 +273,12 @@ fn labels(node: &NodeView, gpu: &GpuView, host_label: &'static str) -> Labels {
     let mut given = |label, value: Option<String>| labels.extend(value.map(|value| (label, value)));
     given("pci_bus_id", seen.and_then(|seen| seen.pci_bus.clone()));
     given("device", seen.and_then(|seen| seen.minor).map(|minor| format!("nvidia{minor}")));
-    given("modelName", Some(gpu.model.clone()));
-    given(
-        "GPU_I_PROFILE",
-        seen.and_then(|seen| match &seen.shape {
-            UnitShape::Mig { profile, .. } => Some(profile.clone()),
-            UnitShape::Gpu => None,
-        }),
-    );
+    // An instance is told by its GPU's model and two labels of its own, as dcgm-exporter does.
+    given("modelName", Some(seen.map_or_else(|| gpu.model.clone(), |seen| seen.model.clone())));
+    if let Some(UnitShape::Mig { profile, place, .. }) = seen.map(|seen| &seen.shape) {
+        given("GPU_I_PROFILE", Some(profile.clone()));
+        given("GPU_I_ID", place.map(|place| place.gpu_instance.to_string()));
+    }
     given(host_label, Some(node.observed.hostname.clone()));
     given("DCGM_FI_DRIVER_VERSION", node.observed.driver.clone());
     given("hpc_job", gpu.booking.map(|booking| booking.to_string()));

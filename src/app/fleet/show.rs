@@ -1,4 +1,6 @@
 //! Nodes and GPUs as people see them. It refuses to name a booking to whoever may not see its team.
+use std::collections::BTreeSet;
+
 use super::join::units_of;
 use super::maintenance;
 use super::upgrade::VERSION;
@@ -11,6 +13,7 @@ use crate::base::window::{Instant, Span};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::fleet::duty::{Duty, Maintenance};
+use crate::domain::fleet::hardware::is_replaced;
 use crate::domain::fleet::node::{Node, NodeAgent, NodeContact, NodeState, Pool, SKEW_LIMIT, Service, Unit};
 use crate::domain::fleet::roll::Entry;
 use crate::domain::notice::Common;
@@ -107,8 +110,10 @@ pub struct Numbers {
     pub here: usize,
     /// Admitted, and here.
     pub there: usize,
-    /// Of admitted nodes.
+    /// GPUs and instances of admitted nodes.
     pub gpus: usize,
+    /// Those that are instances.
+    pub instances: usize,
     pub free: usize,
     pub out_of_service: usize,
 }
@@ -126,8 +131,9 @@ pub fn numbers(mill: &Mill, now: Instant) -> Answer<Numbers> {
         }
         numbers.there += usize::from(here);
         let reachable = here || node.connected == Some(true);
-        for unit in &node.units {
+        for unit in node.booked() {
             numbers.gpus += 1;
+            numbers.instances += usize::from(unit.portion.is_instance());
             numbers.out_of_service += usize::from(unit.out.is_some());
             let free = unit.out.is_none() && reachable && is_free(view.calendar(), unit, now);
             numbers.free += usize::from(free);
@@ -154,7 +160,9 @@ fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Insta
     let reachable = connected || row.as_ref().is_some_and(|row| row.connected);
     let last = live.map(|(_, last)| last).or(row.as_ref().map(|row| row.last));
     let leases: Vec<Lease> = view.list_via(Table::LeasesByNode, &node.id.bytes(), Order::Ascending, usize::MAX)?;
-    let units = units_of(view, node.id)?;
+    let mut units = units_of(view, node.id)?;
+    units.sort_by_key(|unit| (unit.index, unit.shape.place(), unit.id));
+    let lacking: BTreeSet<&str> = leases.iter().flat_map(|lease| &lease.lacking).map(String::as_str).collect();
     let gpus = units.iter().map(|unit| gpu_view(view, who, node, unit, &leases, reachable, now));
     let owner = node.owner.map(|team| view.get::<Team>(&team)).transpose()?.flatten();
     Ok(NodeView {
@@ -173,6 +181,7 @@ fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Insta
         last_lease_ends: leases.iter().map(|lease| lease.occupied().end()).max().map(Moment),
         simulated: view.get::<Installation>(&INSTALLATION)?.is_some_and(|installation| installation.simulated()),
         gpus: gpus.collect::<Result<_, _>>()?,
+        lacking: lacking.into_iter().map(str::to_owned).collect(),
         observed: node.observed.clone(),
         agent: view.get::<NodeAgent>(&node.id)?.map(|agent| agent_view(mill, node, &agent)),
     })
@@ -248,6 +257,12 @@ fn problem(node: &Node, contact: Option<&NodeContact>) -> Option<String> {
     node.observed.sandbox.problem.as_ref().map(|why| format!("It cannot run workloads: {why}"))
 }
 
+/// Of an instance: how much of its GPU it is.
+pub fn eighths(unit: &Unit) -> Option<u32> {
+    let portion = unit.shape.portion(unit.memory_bytes);
+    portion.is_instance().then(|| portion.eighths())
+}
+
 fn gpu_view(
     view: &impl Read,
     who: &Actor,
@@ -262,6 +277,7 @@ fn gpu_view(
     let next = of_unit().map(|lease| lease.window.start()).filter(|&start| start > now).min();
     let booking = current.map(|lease| view.get::<Booking>(&lease.booking)).transpose()?.flatten();
     let (state, note) = match (&unit.service, current) {
+        (Service::Out { why, .. }, None) if is_replaced(unit) => ("replaced", Some(format!("Not booked: {why}."))),
         (Service::Out { why, .. }, _) => ("out_of_service", Some(format!("Out of service: {why}."))),
         (Service::In, _) if !reachable => ("unknown", Some("Its node is away; what runs there goes on.".to_owned())),
         (Service::In, Some(_)) => ("leased", None),
@@ -272,8 +288,10 @@ fn gpu_view(
         node: node.id,
         node_name: node.name.to_string(),
         index: unit.index,
+        name: unit.shape.name(unit.index),
         uuid: unit.uuid.clone(),
         model: unit.model.clone(),
+        eighths: eighths(unit),
         memory_bytes: unit.memory_bytes,
         state: state.to_owned(),
         state_note: note,

@@ -2,6 +2,7 @@
 //! that was ever in force.
 use super::{Occasion, Reject};
 use crate::base::credits::{Credits, MICROS};
+use crate::base::hardware::Portion;
 use crate::base::text;
 use crate::base::window::{Instant, Window};
 use crate::domain::bookings::booking::RatePin;
@@ -25,6 +26,15 @@ pub fn pin(view: &impl Read, model: &str) -> Result<RatePin, Reject> {
     Ok(rate::default_pin(model))
 }
 
+/// The same for a unit: a MIG instance without a rate of its own costs its part of its GPU's (see [`rate::part`]).
+pub fn pin_unit(view: &impl Read, model: &str, portion: Portion) -> Result<RatePin, Reject> {
+    let Portion::Eighths(eighths) = portion else { return pin(view, model) };
+    match newest(view, &rate::key(model))? {
+        Some(own) => Ok(own.pin()),
+        None => Ok(rate::part(model, &pin(view, rate::parent(model))?, eighths)),
+    }
+}
+
 /// The newest stored version of exactly this model's rate.
 pub fn newest(view: &impl Read, model: &str) -> Result<Option<Rate>, Reject> {
     Ok(view.list::<Rate>(&RateKey::prefix(model), Order::Descending, 1)?.pop())
@@ -37,10 +47,15 @@ pub fn price(pin: &RatePin, gpus: u32, window: Window) -> Result<Credits, Reject
 }
 
 /// How a price comes about, for a quote.
-pub fn quote_lines(pin: &RatePin, gpus: u32, window: Window) -> Result<Vec<QuoteLine>, Reject> {
-    let count = if gpus == 1 { "1 GPU".to_owned() } else { format!("{gpus} GPUs") };
-    let text =
-        format!("{count} {} for {} at {} per GPU and hour", pin.model, text::spoken(window.span()), pin.per_gpu_hour);
+pub fn quote_lines(pin: &RatePin, gpus: u32, portion: Portion, window: Window) -> Result<Vec<QuoteLine>, Reject> {
+    let text = if portion.is_instance() {
+        let count = if gpus == 1 { "1 instance".to_owned() } else { format!("{gpus} instances") };
+        let (model, rate) = (&pin.model, pin.per_gpu_hour);
+        format!("{count} {model} for {} at {rate} per instance and hour", text::spoken(window.span()))
+    } else {
+        let count = if gpus == 1 { "1 GPU".to_owned() } else { format!("{gpus} GPUs") };
+        format!("{count} {} for {} at {} per GPU and hour", pin.model, text::spoken(window.span()), pin.per_gpu_hour)
+    };
     Ok(vec![QuoteLine { text, amount: price(pin, gpus, window)?.into() }])
 }
 

@@ -29,8 +29,11 @@ pub fn list(view: &impl Read) -> Answer<Vec<RateView>> {
     for unit in view.list::<Unit>(&[], Order::Ascending, usize::MAX)? {
         let key = rate::key(&unit.model);
         if !rates.contains_key(&key) {
-            let pin = price::pin(view, &unit.model)?;
-            let since = rates.get(&rate::key(&pin.model)).map_or(since, |own| own.since);
+            let portion = unit.shape.portion(unit.memory_bytes);
+            let pin = price::pin_unit(view, &unit.model, portion)?;
+            // An instance's part changes with its GPU's rate.
+            let of = if portion.is_instance() { rate::parent(&pin.model) } else { &pin.model };
+            let since = rates.get(&rate::key(of)).map_or(since, |own| own.since);
             rates.insert(key, Rate { model: unit.model, since, version: pin.version, per_gpu_hour: pin.per_gpu_hour });
         }
     }

@@ -10,8 +10,9 @@ use crate::base::window::{Instant, Span, Window};
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Any model when `None`.
+    /// Any whole GPUs when `None`; MIG instances are named (`H200 1g.18gb`).
     pub model: Option<String>,
+    /// Whole GPUs or instances, as the model says.
     pub gpus: u32,
     pub shape: AskShape,
     pub when: When,
@@ -19,7 +20,7 @@ pub struct Ask {
     pub title: String,
 }
 
-/// How the GPUs must lie.
+/// How the GPUs or instances must lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum AskShape {
@@ -28,8 +29,6 @@ pub enum AskShape {
     OneNode,
     /// `per_node` on each of several nodes.
     Spread { per_node: u32 },
-    /// MIG instances of a profile.
-    Mig,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

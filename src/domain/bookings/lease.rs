@@ -24,6 +24,9 @@ pub struct Lease {
     /// The revision that the node has acknowledged.
     pub acknowledged: u32,
     pub state: LeaseState,
+    /// What its sandbox could not enforce, in the node's words.
+    #[serde(default)]
+    pub lacking: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,8 +42,12 @@ pub enum Why {
     NoNodes {
         joined: usize,
     },
-    /// MIG instances, or several nodes at once.
+    /// Several nodes at once.
     ShapeNotOffered,
+    /// Any model was asked for, and there are only MIG instances.
+    OnlyInstances {
+        known: Vec<String>,
+    },
     /// Starts or ends before now.
     Past {
         now: Instant,
@@ -84,6 +88,15 @@ pub enum Why {
         next: Instant,
         offer: Option<Offer>,
     },
+    /// Its node is needed for something else: it runs empty, or from `from` on it is in maintenance. `until`: how long the
+    /// booking can still be made there; `offer`: what could follow it elsewhere.
+    NodeNeeded {
+        node: String,
+        why: String,
+        from: Option<Instant>,
+        until: Option<Instant>,
+        offer: Option<Offer>,
+    },
     /// `team` names no team that the actor books for.
     NoTeam {
         asked: Option<String>,
@@ -114,9 +127,10 @@ impl Why {
 
     fn offered(&self) -> Option<&Offer> {
         match self {
-            Self::NotBefore { offer, .. } | Self::Full { offer, .. } | Self::CannotExtend { offer, .. } => {
-                offer.as_ref()
-            }
+            Self::NotBefore { offer, .. }
+            | Self::Full { offer, .. }
+            | Self::CannotExtend { offer, .. }
+            | Self::NodeNeeded { offer, .. } => offer.as_ref(),
             _ => None,
         }
     }
@@ -146,6 +160,7 @@ impl Reason for BookingRefusal {
             Why::UnknownModel { .. } => "unknown_model",
             Why::NoNodes { .. } => "no_nodes",
             Why::ShapeNotOffered => "shape_not_offered",
+            Why::OnlyInstances { .. } => "only_instances",
             Why::Past { .. } => "past_window",
             Why::NoDuration => "no_duration",
             Why::TooLong { .. } => "too_long",
@@ -155,6 +170,7 @@ impl Reason for BookingRefusal {
             Why::Away { .. } => "nodes_away",
             Why::NothingFree { .. } => "nothing_free",
             Why::CannotExtend { .. } => "cannot_extend",
+            Why::NodeNeeded { .. } => "node_needed",
             Why::NoTeam { .. } => "no_team",
             Why::WrongState { .. } => "wrong_state",
             Why::NotYours { .. } => "not_yours",
@@ -168,6 +184,7 @@ impl Reason for BookingRefusal {
             | Why::TooManyGpus { .. }
             | Why::UnknownModel { .. }
             | Why::ShapeNotOffered
+            | Why::OnlyInstances { .. }
             | Why::Past { .. }
             | Why::NoDuration
             | Why::TooLong { .. }
@@ -180,6 +197,7 @@ impl Reason for BookingRefusal {
             | Why::Away { .. }
             | Why::NothingFree { .. }
             | Why::CannotExtend { .. }
+            | Why::NodeNeeded { .. }
             | Why::WrongState { .. } => Kind::Conflict,
             Why::NotYours { .. } => Kind::Denied,
         }
@@ -187,19 +205,22 @@ impl Reason for BookingRefusal {
 
     fn sentence(&self) -> Sentence {
         match &self.why {
-            Why::NoGpus | Why::TooManyGpus { .. } | Why::UnknownModel { .. } | Why::NoNodes { .. } => {
-                self.about_fleet()
-            }
+            Why::NoGpus
+            | Why::TooManyGpus { .. }
+            | Why::UnknownModel { .. }
+            | Why::OnlyInstances { .. }
+            | Why::NoNodes { .. } => self.about_fleet(),
             Why::Past { .. } | Why::NoDuration | Why::TooLong { .. } | Why::BeyondHorizon { .. } => self.about_time(),
             Why::NotBefore { .. }
             | Why::Full { .. }
             | Why::Away { .. }
             | Why::NothingFree { .. }
             | Why::CannotExtend { .. } => self.about_calendar(),
+            Why::NodeNeeded { .. } => self.about_node(),
             Why::ShapeNotOffered => Sentence::new(
                 NOT_PLACED,
-                "Bookings over several nodes and of MIG instances are not offered yet.",
-                "Ask for whole GPUs on one node; several bookings side by side are fine.",
+                "Bookings over several nodes are not offered yet.",
+                "Ask for GPUs on one node; several bookings side by side are fine.",
             ),
             Why::NoTeam { asked, teams } => no_team(asked.as_deref(), teams),
             Why::WrongState { action, state } => wrong_state(action, state),
@@ -219,7 +240,7 @@ impl Reason for BookingRefusal {
     fn field(&self) -> Option<&'static str> {
         match self.why {
             Why::NoGpus | Why::TooManyGpus { .. } => Some("gpus"),
-            Why::UnknownModel { .. } => Some("model"),
+            Why::UnknownModel { .. } | Why::OnlyInstances { .. } => Some("model"),
             Why::Past { .. } | Why::BeyondHorizon { .. } => Some("at"),
             Why::NoDuration | Why::TooLong { .. } => Some("duration_seconds"),
             Why::NotBefore { .. } => Some("by"),
@@ -261,6 +282,11 @@ impl BookingRefusal {
                 NOT_PLACED,
                 format!("No node here has a GPU of the model “{asked}”."),
                 format!("There is: {}. Name one of them, or no model to take any.", known.join(", ")),
+            ),
+            Why::OnlyInstances { known } => Sentence::new(
+                NOT_PLACED,
+                "All GPUs here are cut into MIG instances, and those are given only to whoever names them.",
+                format!("Name one: {}.", known.join(", ")),
             ),
             Why::NoNodes { joined: 0 } => Sentence::new(
                 NOT_PLACED,
@@ -358,6 +384,29 @@ impl BookingRefusal {
     }
 }
 
+impl BookingRefusal {
+    fn about_node(&self) -> Sentence {
+        let Why::NodeNeeded { node, why, from, until, .. } = &self.why else { return self.about_calendar() };
+        let because = match from {
+            Some(from) => {
+                format!("Its node {node} is in maintenance from {} ({why}).", say::moment(*from, &self.zone))
+            }
+            None => format!("Its node {node} is to run empty and gives no more time: {}.", why.trim_end_matches('.')),
+        };
+        let next = match (until, self.why.offered()) {
+            (Some(until), _) => format!("It can be extended until {}.", say::moment(*until, &self.zone)),
+            (None, Some(offer)) => format!(
+                "Save your work by its end, and book what can follow it: {} ({}) from {}.",
+                say::gpus(offer.gpus.into()),
+                offer.model,
+                say::window(offer.window, &self.zone)
+            ),
+            (None, None) => "Save your work by its end; nothing equal is free elsewhere for so long.".to_owned(),
+        };
+        Sentence::new("The booking was not extended.", because, next)
+    }
+}
+
 fn no_team(asked: Option<&str>, teams: &[String]) -> Sentence {
     let why = match asked {
         Some(asked) => format!("You book for no team called “{asked}”."),
@@ -395,59 +444,4 @@ fn participle(action: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn each() -> Vec<Why> {
-        let now = Instant::from_seconds(1_800_000_000);
-        let window = Window::lasting(now, Span::from_hours(3)).unwrap();
-        let offer = Some(Offer { window, gpus: 2, model: "H200".to_owned() });
-        vec![
-            Why::NoGpus,
-            Why::TooManyGpus { asked: 1_000_000, most: 4, all: 8, model: None },
-            Why::UnknownModel { asked: "T4".to_owned(), known: vec!["H200".to_owned()] },
-            Why::NoNodes { joined: 0 },
-            Why::NoNodes { joined: 3 },
-            Why::ShapeNotOffered,
-            Why::Past { now },
-            Why::NoDuration,
-            Why::TooLong { longest: Span::from_days(7) },
-            Why::BeyondHorizon { horizon: Span::from_days(28), latest: now },
-            Why::NotBefore { by: now, offer: offer.clone() },
-            Why::Full { asked: 2, free: 1, window, offer: offer.clone() },
-            Why::Away { from: now, offer: offer.clone() },
-            Why::NothingFree { asked: 2, latest: now },
-            Why::CannotExtend { next: now, offer },
-            Why::NoTeam { asked: None, teams: vec!["a".to_owned(), "b".to_owned()] },
-            Why::WrongState { action: "release", state: "booked" },
-            Why::NotYours { action: "cancel" },
-            Why::EmptyCommand,
-        ]
-    }
-
-    #[test]
-    fn every_refusal_says_what_why_and_what_next() {
-        for why in each() {
-            let said = BookingRefusal::from(why.clone()).sentence();
-            for part in [said.what, said.why, said.next] {
-                assert!(part.ends_with('.') && part.starts_with(char::is_uppercase), "{why:?}: {part}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_offer_is_data_and_words() {
-        let now = Instant::from_seconds(1_800_000_000);
-        let window = Window::lasting(now, Span::from_hours(3)).unwrap();
-        let offer = Some(Offer { window, gpus: 2, model: "H200".to_owned() });
-        let refusal = BookingRefusal::from(Why::Full { asked: 2, free: 0, window, offer });
-        assert_eq!(
-            refusal.offer().unwrap(),
-            serde_json::json!({"start": "2027-01-15T08:00:00Z", "end": "2027-01-15T11:00:00Z", "gpus": 2, "model": "H200"})
-        );
-        assert_eq!(
-            refusal.sentence().next,
-            "The nearest that works: 2 GPUs (H200) from Fri 15 Jan 2027 08:00 to 11:00 UTC."
-        );
-    }
-}
+mod tests;

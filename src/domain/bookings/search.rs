@@ -3,6 +3,7 @@
 //! refuses to write, to know prices, and to ask what time it is.
 use std::cmp::Ordering;
 
+use crate::base::hardware::Portion;
 use crate::base::ids::{NodeId, UnitId};
 use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::calendar::Calendar;
@@ -53,11 +54,13 @@ impl BusyTimes for Calendar {
     }
 }
 
-/// Units of one node and one model: what a booking on one node is placed in.
+/// Units of one node, one model and one size: what a booking on one node is placed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub node: NodeId,
     pub model: String,
+    /// Whether they are whole GPUs or MIG instances, and how much of a GPU each is.
+    pub portion: Portion,
     /// The smallest memory among its units, in bytes.
     pub memory_bytes: u64,
     pub units: Vec<UnitId>,
@@ -72,7 +75,7 @@ pub struct Group {
 pub struct Want {
     /// At least one.
     pub gpus: u32,
-    /// Of any model when `None`.
+    /// Any whole GPUs when `None`: an instance is given only to whoever names it.
     pub model: Option<String>,
     /// Longer than nothing.
     pub duration: Span,
@@ -89,7 +92,10 @@ impl Want {
     }
 
     pub fn of_model(&self, group: &Group) -> bool {
-        self.model.as_ref().is_none_or(|model| model.eq_ignore_ascii_case(&group.model))
+        match &self.model {
+            None => !group.portion.is_instance(),
+            Some(model) => model.eq_ignore_ascii_case(&group.model),
+        }
     }
 }
 
@@ -105,6 +111,7 @@ impl Group {
 pub struct Placement {
     pub node: NodeId,
     pub model: String,
+    pub portion: Portion,
     pub units: Vec<UnitId>,
     pub window: Window,
     pub turnaround: Span,
@@ -250,6 +257,7 @@ fn fit<B: BusyTimes>(group: &Group, busy: &B, want: &Want, start: Instant) -> Op
     let placement = Placement {
         node: group.node,
         model: group.model.clone(),
+        portion: group.portion,
         units: free.iter().map(|&(_, place)| group.units[place]).collect(),
         window: Window::lasting(start, want.duration).ok()?,
         turnaround: group.turnaround,

@@ -2,11 +2,12 @@
 //! quote reads no row of it. It refuses nodes that are not admitted, units out of service, and to believe that a node that
 //! is away will be there in a minute.
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, OnceLock};
 
 use super::schedule::AWAY_LEAD;
 use super::search::Group;
-use crate::base::hardware::{Share, UnitShape};
+use crate::base::hardware::{Portion, Share};
 use crate::base::ids::{NodeId, PoolId, TeamId, UnitId};
 use crate::base::window::Span;
 use crate::domain::fleet::node::{Node, NodeContact, Pool, PoolPolicy, SKEW_LIMIT, Service, Unit};
@@ -21,15 +22,20 @@ pub struct NodeFacts {
     pub cpus: u32,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
-    /// All its GPUs, those out of service included: shares of a node never add up to more than the node.
-    pub gpus: u32,
+    /// All its GPUs in eighths, those out of service included: shares of a node never add up to more than the node.
+    pub eighths: u32,
 }
 
 impl NodeFacts {
-    pub fn share(&self, gpus: u32) -> Share {
-        Share::proportional(self.cpus, self.memory_bytes, self.disk_bytes, gpus, self.gpus)
+    /// What comes with so many units that are each this much of a GPU.
+    pub fn share(&self, units: u32, portion: Portion) -> Share {
+        let eighths = units.saturating_mul(portion.eighths());
+        Share::proportional(self.cpus, self.memory_bytes, self.disk_bytes, eighths, self.eighths)
     }
 }
+
+/// By unit, the units that it excludes; those that exclude none are not in it.
+pub type Excluded = HashMap<UnitId, Vec<UnitId>>;
 
 /// The bookable fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +43,9 @@ pub struct Supply {
     /// By node, then by model.
     pub groups: Vec<Group>,
     pub nodes: HashMap<NodeId, NodeFacts>,
+    /// The units that a unit excludes, in service or not: a GPU its MIG instances, and each of them it. Their busy time is
+    /// its own.
+    pub excluded: Excluded,
     /// Nodes that have joined and were not revoked, bookable or not.
     pub joined: usize,
     /// The longest booking that any node takes.
@@ -54,9 +63,10 @@ impl Supply {
         models
     }
 
-    /// The units of one model on one node.
-    pub fn group(&self, node: NodeId, model: &str) -> Option<&Group> {
-        let place = self.groups.binary_search_by(|group| (group.node, group.model.as_str()).cmp(&(node, model)));
+    /// The units of one model and size on one node.
+    pub fn group(&self, node: NodeId, model: &str, portion: Portion) -> Option<&Group> {
+        let sought = (node, model, portion);
+        let place = self.groups.binary_search_by(|group| (group.node, &*group.model, group.portion).cmp(&sought));
         place.ok().map(|place| &self.groups[place])
     }
 
@@ -93,6 +103,16 @@ struct UnitRow {
     index: u32,
     memory_bytes: u64,
     in_service: bool,
+    portion: Portion,
+    /// The same for a GPU and its instances: their GPU's UUID in short. Two that happen to agree would exclude each other
+    /// for nothing, and no more.
+    gpu: u64,
+}
+
+fn in_short(uuid: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    uuid.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The fleet's summaries. A value of persistent parts, like the calendar: a clone costs pointers, a change copies the node
@@ -122,6 +142,17 @@ impl FleetSummary {
     /// The fleet as pages list it.
     pub const fn roll(&self) -> &Roll {
         &self.roll
+    }
+
+    /// What excludes what on one node, be it open to bookings or not.
+    pub fn excluded(&self, node: NodeId) -> Excluded {
+        self.nodes.get(&node).map(|summary| excluded(&summary.units)).unwrap_or_default()
+    }
+
+    /// Nodes that have a unit out of service.
+    pub fn out_of_service(&self) -> Vec<NodeId> {
+        let has_one = |summary: &Summary| summary.units.values().any(|unit| !unit.in_service);
+        self.nodes.iter().filter(|(_, summary)| has_one(summary)).map(|(&node, _)| node).collect()
     }
 
     pub fn pool(&mut self, pool: &Pool) {
@@ -154,14 +185,13 @@ impl FleetSummary {
 
     pub fn unit(&mut self, unit: &Unit) {
         self.roll.unit(unit);
-        if unit.shape != UnitShape::Gpu {
-            return;
-        }
         let row = UnitRow {
             model: unit.model.clone(),
             index: unit.index,
             memory_bytes: unit.memory_bytes,
             in_service: unit.service == Service::In,
+            portion: unit.shape.portion(unit.memory_bytes),
+            gpu: in_short(unit.shape.gpu(&unit.uuid)),
         };
         self.change(unit.node, |summary| {
             summary.units.insert(unit.id, row);
@@ -204,17 +234,19 @@ impl Supply {
             cpus: row.cpus,
             memory_bytes: row.memory_bytes,
             disk_bytes: row.disk_bytes,
-            gpus: u32::try_from(units.len()).unwrap_or(u32::MAX),
+            eighths: eighths(units),
         };
-        let mut by_model: BTreeMap<&str, Vec<(UnitId, &UnitRow)>> = BTreeMap::new();
+        self.excluded.extend(excluded(units));
+        let mut by_model: BTreeMap<(&str, Portion), Vec<(UnitId, &UnitRow)>> = BTreeMap::new();
         for (&unit, row) in units.iter().filter(|(_, row)| row.in_service) {
-            by_model.entry(&row.model).or_default().push((unit, row));
+            by_model.entry((&row.model, row.portion)).or_default().push((unit, row));
         }
-        for (model, mut units) in by_model {
+        for ((model, portion), mut units) in by_model {
             units.sort_by_key(|(unit, row)| (row.index, *unit));
             self.groups.push(Group {
                 node: id,
                 model: model.to_owned(),
+                portion,
                 memory_bytes: units.iter().map(|(_, row)| row.memory_bytes).min().unwrap_or(0),
                 units: units.iter().map(|(unit, _)| *unit).collect(),
                 turnaround: policy.turnaround,
@@ -227,10 +259,37 @@ impl Supply {
     }
 }
 
+/// A node's GPUs in eighths. A GPU that is known whole and by its instances counts once, and as all of them together where
+/// they share memory and come to more.
+fn eighths(units: &BTreeMap<UnitId, UnitRow>) -> u32 {
+    let mut whole = 0u32;
+    let mut cut: BTreeMap<u64, u32> = BTreeMap::new();
+    for row in units.values().filter(|row| row.portion.is_instance()) {
+        *cut.entry(row.gpu).or_default() += row.portion.eighths();
+    }
+    for row in units.values().filter(|row| !row.portion.is_instance() && !cut.contains_key(&row.gpu)) {
+        whole = whole.saturating_add(row.portion.eighths());
+    }
+    cut.values().fold(whole, |sum, parts| sum.saturating_add((*parts).max(Portion::Whole.eighths())))
+}
+
+/// What excludes what on a node.
+fn excluded(units: &BTreeMap<UnitId, UnitRow>) -> Excluded {
+    let mut found = Excluded::new();
+    for (&part, row) in units.iter().filter(|(_, row)| row.portion.is_instance()) {
+        let whole = units.iter().filter(|(_, other)| other.gpu == row.gpu && !other.portion.is_instance());
+        for (&whole, _) in whole {
+            found.entry(part).or_default().push(whole);
+            found.entry(whole).or_default().push(part);
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::hardware::ObservedNode;
+    use crate::base::hardware::{ObservedNode, UnitShape};
     use crate::base::secret::SecretHash;
     use crate::base::window::Instant;
     use crate::domain::fleet::duty::Duty;
@@ -312,8 +371,11 @@ mod tests {
         let supply = fleet.supply();
         let [group] = supply.groups.as_slice() else { panic!("{:?}", supply.groups) };
         assert_eq!(group.units, [2, 1].map(UnitId::from_u128), "in the order of the GPUs");
-        assert_eq!((supply.nodes[&group.node].gpus, supply.joined, group.lead), (3, 1, Span::ZERO));
-        assert_eq!((supply.group(group.node, "A"), supply.group(group.node, "B")), (Some(group), None));
+        assert_eq!((supply.nodes[&group.node].eighths, supply.joined, group.lead), (24, 1, Span::ZERO));
+        assert_eq!(
+            (supply.group(group.node, "A", Portion::Whole), supply.group(group.node, "B", Portion::Whole)),
+            (Some(group), None)
+        );
         assert_eq!((supply.models(), supply.longest), (vec!["A".to_owned()], Span::from_days(7)));
     }
 
@@ -353,5 +415,33 @@ mod tests {
         assert!(Arc::ptr_eq(&fleet.supply(), &supply), "nothing is put together anew");
         fleet.unit(&unit(2, 7, "A", Service::In));
         assert_eq!((before.supply().groups[0].units.len(), fleet.supply().groups[0].units.len()), (1, 2));
+    }
+
+    fn instance(id: u128, parent: &str, eighths: u64, service: Service) -> Unit {
+        let profile = format!("{eighths}g");
+        let shape = UnitShape::Mig { parent_uuid: parent.to_owned(), profile, parent_bytes: 8 << 30, place: None };
+        Unit { shape, memory_bytes: eighths << 30, ..unit(id, 7, "A", service) }
+    }
+
+    #[test]
+    fn instances_are_offered_by_their_word_and_exclude_their_gpu() {
+        let mut fleet = FleetSummary::default();
+        fleet.pool(&pool());
+        fleet.node(&node(7, admitted()));
+        let cut = Service::Out { since: Instant::from_seconds(0), why: "cut".to_owned() };
+        // Two GPUs; the first is cut in three, and a part of it is no more.
+        let parts =
+            [instance(3, "1", 1, Service::In), instance(4, "1", 1, Service::In), instance(5, "1", 4, cut.clone())];
+        [unit(1, 7, "A", cut), unit(2, 7, "A", Service::In)].iter().chain(&parts).for_each(|unit| fleet.unit(unit));
+        let supply = fleet.supply();
+        let groups: Vec<_> = supply.groups.iter().map(|group| (group.portion, group.units.len())).collect();
+        assert_eq!(groups, [(Portion::Whole, 1), (Portion::Eighths(1), 2)]);
+        let [whole, _, part, ..] = [1, 2, 3, 4, 5].map(UnitId::from_u128);
+        assert_eq!(supply.excluded[&whole], [3, 4, 5].map(UnitId::from_u128));
+        assert_eq!((supply.excluded[&part].as_slice(), supply.excluded.len()), (&[whole][..], 4));
+        let facts = &supply.nodes[&supply.groups[0].node];
+        assert_eq!(facts.eighths, 16, "the cut GPU counts once");
+        assert_eq!(facts.share(1, Portion::Whole).cpu_millis, 4000);
+        assert_eq!(facts.share(2, Portion::Eighths(1)).cpu_millis, 1000);
     }
 }

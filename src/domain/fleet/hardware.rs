@@ -10,10 +10,16 @@ use crate::base::window::Instant;
 pub const WAITS: &str = "its node waits to be admitted";
 /// Why a unit is out while its node does not report it.
 pub const MISSING: &str = "its node does not report it";
+/// Why a whole GPU is out while its instances are what is booked.
+pub const CUT: &str = "it is cut into MIG instances";
+/// Why a whole GPU is out that is in MIG mode and has no instances yet.
+pub const EMPTY: &str = "it is in MIG mode and has no instances: make some with nvidia-smi, or switch MIG mode off";
+/// Why an instance is out whose GPU is in one piece again.
+pub const WHOLE: &str = "its GPU is no longer cut into MIG instances";
 /// How the reason begins when a node was closed for what it reports.
 pub const CHANGED: &str = "its hardware is not what was admitted";
-/// More units than this on one machine are not believed.
-pub const MOST_GPUS: usize = 64;
+/// More units than this on one machine are not believed: sixteen GPUs with seven instances each are 112.
+pub const MOST_GPUS: usize = 128;
 
 /// What follows from an observation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,18 +36,69 @@ pub fn judge(node: &Node, units: &[Unit], observed: &ObservedNode, now: Instant)
 }
 
 fn service_changes(units: &[Unit], observed: &ObservedNode, now: Instant) -> Vec<Unit> {
-    let there = |unit: &Unit| observed.gpus.iter().any(|gpu| gpu.uuid == unit.uuid);
     units
         .iter()
         .filter_map(|unit| {
-            let service = match (&unit.service, there(unit)) {
-                (Service::In, false) => Service::Out { since: now, why: MISSING.to_owned() },
-                (Service::Out { why, .. }, true) if why == MISSING => Service::In,
+            let service = match (&unit.service, absence(unit, observed)) {
+                (Service::In, Some(why)) => Service::Out { since: now, why: why.to_owned() },
+                // Another reason, and out since it was.
+                (Service::Out { since, why }, Some(new)) if of_itself(why) && why != new => {
+                    Service::Out { since: *since, why: new.to_owned() }
+                }
+                (Service::Out { why, .. }, None) if of_itself(why) => Service::In,
                 _ => return None,
             };
             Some(Unit { service, ..unit.clone() })
         })
         .collect()
+}
+
+/// Why a unit cannot be given out by what its node reports; `None` when it is there. Of a GPU and its instances, only one
+/// side is ever in service.
+fn absence(unit: &Unit, observed: &ObservedNode) -> Option<&'static str> {
+    let seen = |uuid: &str| observed.gpus.iter().find(|gpu| gpu.uuid == uuid);
+    match &unit.shape {
+        UnitShape::Gpu => match seen(&unit.uuid) {
+            Some(gpu) if gpu.mig == Some(true) => Some(EMPTY),
+            Some(_) => None,
+            None if observed.gpus.iter().any(|gpu| is_part(gpu, &unit.uuid)) => Some(CUT),
+            None => Some(MISSING),
+        },
+        UnitShape::Mig { parent_uuid, .. } => match seen(&unit.uuid) {
+            Some(_) => None,
+            None if seen(parent_uuid).is_some() => Some(WHOLE),
+            None => Some(MISSING),
+        },
+    }
+}
+
+fn is_part(gpu: &ObservedGpu, of: &str) -> bool {
+    matches!(&gpu.shape, UnitShape::Mig { parent_uuid, .. } if parent_uuid == of)
+}
+
+/// Whether a unit that is out for this reason comes back by itself.
+fn of_itself(why: &str) -> bool {
+    matches!(why, MISSING | CUT | EMPTY | WHOLE)
+}
+
+/// Whether other units stand in for one that is out for this reason: a GPU in place of its instances, or they in place of
+/// it.
+pub fn replaces(why: &str) -> bool {
+    matches!(why, CUT | WHOLE)
+}
+
+/// Whether other units stand in for this one.
+pub fn is_replaced(unit: &Unit) -> bool {
+    matches!(&unit.service, Service::Out { why, .. } if replaces(why))
+}
+
+/// The units that this one excludes: an instance's GPU, a GPU's instances.
+pub fn excluded<'a>(unit: &'a Unit, units: &'a [Unit]) -> impl Iterator<Item = &'a Unit> {
+    units.iter().filter(move |other| match (&unit.shape, &other.shape) {
+        (UnitShape::Gpu, UnitShape::Mig { parent_uuid, .. }) => *parent_uuid == unit.uuid,
+        (UnitShape::Mig { parent_uuid, .. }, UnitShape::Gpu) => *parent_uuid == other.uuid,
+        _ => false,
+    })
 }
 
 fn state_change(node: &Node, units: &[Unit], observed: &ObservedNode, now: Instant) -> Option<NodeState> {
@@ -58,14 +115,17 @@ fn state_change(node: &Node, units: &[Unit], observed: &ObservedNode, now: Insta
 /// The first thing that nobody admitted, in words.
 fn strangeness(units: &[Unit], observed: &ObservedNode) -> Option<String> {
     observed.gpus.iter().find_map(|gpu| match units.iter().find(|unit| unit.uuid == gpu.uuid) {
-        None => Some(format!("a {} ({}) is new", gpu.model, gpu.uuid)),
-        Some(unit) if unit.model != gpu.model => {
-            Some(format!("GPU {} was admitted as {} and now says {}", unit.index, unit.model, gpu.model))
-        }
+        None => Some(format!("a {} ({}) is new", gpu.shape.word(&gpu.model), gpu.uuid)),
+        Some(unit) if unit.model != gpu.shape.word(&gpu.model) => Some(format!(
+            "{} was admitted as {} and now says {}",
+            unit.shape.name(unit.index),
+            unit.model,
+            gpu.shape.word(&gpu.model)
+        )),
         Some(unit) if unit.memory_bytes != gpu.memory_bytes => {
-            Some(format!("the memory of GPU {} has another size than was admitted", unit.index))
+            Some(format!("the memory of {} has another size than was admitted", unit.shape.name(unit.index)))
         }
-        Some(unit) if unit.shape != gpu.shape => Some(format!("GPU {} is cut differently", unit.index)),
+        Some(unit) if unit.shape != gpu.shape => Some(format!("{} is cut differently", unit.shape.name(unit.index))),
         Some(_) => None,
     })
 }
@@ -77,7 +137,7 @@ pub fn accept(node: &Node, units: &[Unit], fresh: &mut impl FnMut() -> UnitId, n
     for gpu in node.observed.gpus.iter().take(MOST_GPUS) {
         let known = units.iter().find(|unit| unit.uuid == gpu.uuid);
         let service = match known.map(|unit| &unit.service) {
-            Some(Service::Out { since, why }) if why != MISSING && why != WAITS => {
+            Some(Service::Out { since, why }) if !of_itself(why) && why != WAITS => {
                 Service::Out { since: *since, why: why.clone() }
             }
             _ => Service::In,
@@ -88,6 +148,11 @@ pub fn accept(node: &Node, units: &[Unit], fresh: &mut impl FnMut() -> UnitId, n
     accepted.extend(
         gone.map(|unit| Unit { service: Service::Out { since: now, why: MISSING.to_owned() }, ..unit.clone() }),
     );
+    for judged in service_changes(&accepted, &node.observed, now) {
+        if let Some(unit) = accepted.iter_mut().find(|unit| unit.id == judged.id) {
+            *unit = judged;
+        }
+    }
     accepted
 }
 
@@ -97,7 +162,14 @@ pub fn first_units(node: &Node, fresh: &mut impl FnMut() -> UnitId, now: Instant
         NodeState::Pending => Service::Out { since: now, why: WAITS.to_owned() },
         _ => Service::In,
     };
-    node.observed.gpus.iter().take(MOST_GPUS).map(|gpu| unit(node, gpu, fresh(), service.clone())).collect()
+    let mut units: Vec<Unit> =
+        node.observed.gpus.iter().take(MOST_GPUS).map(|gpu| unit(node, gpu, fresh(), service.clone())).collect();
+    for judged in service_changes(&units, &node.observed, now) {
+        if let Some(unit) = units.iter_mut().find(|unit| unit.id == judged.id) {
+            *unit = judged;
+        }
+    }
+    units
 }
 
 fn unit(node: &Node, gpu: &ObservedGpu, id: UnitId, service: Service) -> Unit {
@@ -106,7 +178,7 @@ fn unit(node: &Node, gpu: &ObservedGpu, id: UnitId, service: Service) -> Unit {
         node: node.id,
         pool: node.pool,
         uuid: gpu.uuid.clone(),
-        model: gpu.model.clone(),
+        model: gpu.shape.word(&gpu.model),
         shape: gpu.shape.clone(),
         index: gpu.index,
         minor: gpu.minor,
@@ -121,7 +193,9 @@ pub fn credible(observed: &ObservedNode) -> Result<(), &'static str> {
     let gpu_plain = |gpu: &ObservedGpu| {
         let shape = match &gpu.shape {
             UnitShape::Gpu => true,
-            UnitShape::Mig { parent_uuid, profile } => plain(parent_uuid, 100) && plain(profile, 100),
+            UnitShape::Mig { parent_uuid, profile, .. } => {
+                plain(parent_uuid, 100) && plain(profile, 40) && !profile.trim().is_empty()
+            }
         };
         let optional = [&gpu.serial, &gpu.vbios, &gpu.pci_bus];
         shape
@@ -132,7 +206,7 @@ pub fn credible(observed: &ObservedNode) -> Result<(), &'static str> {
             && optional.into_iter().flatten().all(|text| plain(text, 100))
     };
     if observed.gpus.len() > MOST_GPUS {
-        return Err("it reports more than 64 GPUs");
+        return Err("it reports more than 128 GPUs and instances");
     }
     let node_text = [Some(&observed.hostname), Some(&observed.kernel), observed.driver.as_ref()];
     let problem_fits = observed.sandbox.problem.as_ref().is_none_or(|text| text.len() <= 2000);
@@ -146,6 +220,10 @@ pub fn credible(observed: &ObservedNode) -> Result<(), &'static str> {
     uuids.sort_unstable();
     if uuids.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err("it reports the same GPU twice");
+    }
+    let whole = |uuid: &str| uuids.binary_search(&uuid).is_ok();
+    if observed.gpus.iter().any(|gpu| gpu.shape.gpu(&gpu.uuid) != gpu.uuid && whole(gpu.shape.gpu(&gpu.uuid))) {
+        return Err("it reports a GPU together with instances of it");
     }
     Ok(())
 }

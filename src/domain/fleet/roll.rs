@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::duty::Duty;
+use super::hardware;
 use super::node::{Node, NodeContact, NodeState, Service, Unit};
-use crate::base::hardware::UnitShape;
+use crate::base::hardware::{Portion, UnitShape};
 use crate::base::ids::{NodeId, PoolId, TeamId, UnitId};
 
 /// Nodes in a leaf before it is cut in two: about half a page of pointers.
@@ -23,7 +24,7 @@ pub struct Entry {
     pub duty: Duty,
     /// As the books have it; `None` before the first contact.
     pub connected: Option<bool>,
-    /// In the order of their indexes.
+    /// By GPU; whole ones first, then instances by the driver's numbers.
     pub units: Vec<Listed>,
 }
 
@@ -34,8 +35,17 @@ pub struct Listed {
     pub index: u32,
     pub model: Arc<str>,
     pub shape: UnitShape,
+    /// How much of a GPU it is.
+    pub portion: Portion,
     /// Why it is out of service.
     pub out: Option<String>,
+}
+
+impl Listed {
+    /// Whether other units stand in for it: a GPU in place of its instances, or they in place of it.
+    pub fn is_replaced(&self) -> bool {
+        self.out.as_deref().is_some_and(hardware::replaces)
+    }
 }
 
 impl Entry {
@@ -71,9 +81,9 @@ impl Entry {
         !self.is_gone() && !matches!(self.state, NodeState::Pending)
     }
 
-    /// The whole GPUs, without their instances.
-    pub fn gpus(&self) -> impl Iterator<Item = &Listed> {
-        self.units.iter().filter(|unit| unit.shape == UnitShape::Gpu)
+    /// What there is to book: GPUs and instances, without those that others stand in for.
+    pub fn booked(&self) -> impl Iterator<Item = &Listed> {
+        self.units.iter().filter(|unit| !unit.is_replaced())
     }
 }
 
@@ -129,8 +139,9 @@ impl Roll {
             let known = entry.units.iter().find(|other| *other.model == *unit.model).map(|other| other.model.clone());
             let model = known.unwrap_or_else(|| unit.model.as_str().into());
             entry.units.retain(|other| other.id != unit.id);
-            entry.units.push(Listed { id: unit.id, index: unit.index, model, shape: unit.shape.clone(), out });
-            entry.units.sort_by_key(|unit| (unit.index, unit.id));
+            let (shape, portion) = (unit.shape.clone(), unit.shape.portion(unit.memory_bytes));
+            entry.units.push(Listed { id: unit.id, index: unit.index, model, shape, portion, out });
+            entry.units.sort_by_key(|unit| (unit.index, unit.shape.place(), unit.id));
         });
     }
 
@@ -304,7 +315,7 @@ mod tests {
         let out = Service::Out { since: Instant::from_seconds(0), why: "dust".to_owned() };
         roll.unit(&Unit { service: out, ..unit(1, 7, 3) });
         let entry = roll.get(NodeId::from_u128(7)).unwrap();
-        let units: Vec<_> = entry.gpus().map(|unit| (unit.index, unit.out.as_deref())).collect();
+        let units: Vec<_> = entry.booked().map(|unit| (unit.index, unit.out.as_deref())).collect();
         assert_eq!(units, [(0, None), (3, Some("dust"))]);
         assert!(Arc::ptr_eq(&entry.units[0].model, &entry.units[1].model));
     }

@@ -10,7 +10,7 @@ use crate::domain::bookings::booking::RatePin;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     pub model: String,
-    /// From 1; 0 stands for the built-in default, which is not stored.
+    /// From 1; 0 stands for what is not stored: the built-in default, and an instance's part of its GPU's rate.
     pub version: u32,
     pub per_gpu_hour: Credits,
     pub since: Instant,
@@ -64,6 +64,19 @@ pub fn family(model: &str) -> String {
     key(model).split([' ', '-']).next().unwrap_or_default().to_owned()
 }
 
+/// The model of the GPU that an instance's word names: `H200` for `H200 1g.18gb`. The profile is its last word.
+pub fn parent(word: &str) -> &str {
+    word.trim().rsplit_once(' ').map_or(word, |(model, _)| model)
+}
+
+/// What an instance costs where it has no rate of its own: its eighths of the GPU's rate, rounded half up to a micro-credit.
+/// Version 0, since no version of its own is in force.
+pub fn part(word: &str, whole: &RatePin, eighths: u32) -> RatePin {
+    // A rate is for an hour; so many eighths of an hour at it cost as much as an hour of so many eighths.
+    let per_gpu_hour = whole.per_gpu_hour.for_duration(1, i64::from(eighths) * 450).unwrap_or(whole.per_gpu_hour);
+    RatePin { model: word.trim().to_owned(), version: 0, per_gpu_hour }
+}
+
 /// The built-in default of a model, as version 0.
 pub fn default_pin(model: &str) -> RatePin {
     let family = family(model);
@@ -90,5 +103,15 @@ mod tests {
             assert_eq!(default_pin(model).per_gpu_hour.to_string(), rate, "{model}");
         }
         assert_eq!(key("  NVIDIA  H200 NVL"), "h200 nvl");
+    }
+
+    #[test]
+    fn an_instance_costs_its_part_of_the_gpu() {
+        assert_eq!((parent("H200 1g.18gb"), parent("A100 80GB PCIe 3g.40gb")), ("H200", "A100 80GB PCIe"));
+        let whole = |micros| RatePin { per_gpu_hour: Credits::from_micros(micros), ..default_pin("H200") };
+        for (micros, eighths, expected) in [(3_000_000, 1, 375_000), (3_000_000, 8, 3_000_000), (3, 4, 2), (3, 1, 0)] {
+            let pin = part("H200 1g.18gb", &whole(micros), eighths);
+            assert_eq!((pin.model.as_str(), pin.per_gpu_hour.micros()), ("H200 1g.18gb", expected));
+        }
     }
 }

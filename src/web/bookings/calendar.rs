@@ -1,6 +1,6 @@
 //! The calendar page: what is free, who has what when, and the form that books. The price is shown before anything is
 //! confirmed; a form that is refused keeps what was typed. It refuses to book at a price that was not on the page.
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use askama::Template;
 use rocket::http::Status;
@@ -16,6 +16,7 @@ use crate::app::error::{Answer, AppError};
 use crate::app::mill::Mill;
 use crate::app::money::price;
 use crate::app::people::teams;
+use crate::base::hardware::Portion;
 use crate::base::window::{Instant, Span};
 use crate::web::error::PageError;
 use crate::web::figure::Money;
@@ -222,15 +223,17 @@ fn around(zone: &Zone, scale: Scale, midnight: Instant, shelf: Shelf, now: Insta
 }
 
 /// Every model of the fleet with its rate; a choice of any where there are several.
-fn models(mill: &Mill, names: &BTreeSet<String>) -> Answer<Vec<(String, String)>> {
+fn models(mill: &Mill, names: &BTreeMap<String, Portion>) -> Answer<Vec<(String, String)>> {
     let snapshot = mill.store.read()?;
     let mut models = Vec::new();
-    for name in names {
-        let rate = price::pin(&snapshot, name)?.per_gpu_hour;
+    for (name, &portion) in names {
+        let rate = price::pin_unit(&snapshot, name, portion)?.per_gpu_hour;
         models.push((name.clone(), format!("{name}, {rate}/h")));
     }
-    if models.len() > 1 {
-        models.push((String::new(), "Any model".to_owned()));
+    let whole = names.values().filter(|portion| !portion.is_instance()).count();
+    if models.len() > 1 && whole > 0 {
+        let any = if whole == models.len() { "Any model" } else { "Any whole GPU" };
+        models.push((String::new(), any.to_owned()));
     }
     Ok(models)
 }
@@ -244,14 +247,19 @@ fn teams(mill: &Mill, who: &SignedIn) -> Answer<Vec<(String, String)>> {
 
 /// The answer to the question that most people come with, and what can be had next.
 pub fn free(outlook: &Outlook, zone: &Zone, now: Instant) -> (String, String) {
+    let cut = outlook.models.values().any(|portion| portion.is_instance());
+    let noun = if cut { "GPUs and instances" } else { "GPUs" };
     let answer = match (outlook.free_now, outlook.total) {
         (_, 0) => "No GPUs yet".to_owned(),
+        (0, total) if cut => format!("None of {total} {noun} is free now"),
+        (free, total) if cut && free == total => format!("All {total} {noun} are free now"),
+        (1, total) if cut => format!("1 of {total} {noun} is free now"),
         (0, 1) => "The GPU is taken now".to_owned(),
         (1, 1) => "The GPU is free now".to_owned(),
         (0, total) => format!("None of {total} GPUs is free now"),
         (free, total) if free == total => format!("All {total} GPUs are free now"),
         (1, total) => format!("1 of {total} GPUs is free now"),
-        (free, total) => format!("{free} of {total} GPUs are free now"),
+        (free, total) => format!("{free} of {total} {noun} are free now"),
     };
     (answer, beneath(outlook, zone, now))
 }

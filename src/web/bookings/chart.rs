@@ -200,7 +200,7 @@ fn draw_node(node: &CalendarNode, axis: &Axis, view: &CalendarView, zone: &Zone,
     };
     let label = |unit: &CalendarUnit| {
         let mixed = node.units.iter().any(|other| other.model != unit.model);
-        if mixed { format!("GPU {} {}", unit.index, unit.model) } else { format!("GPU {}", unit.index) }
+        if mixed { format!("{} {}", unit.name, unit.model) } else { unit.name.clone() }
     };
     Node {
         id: node.id.to_string(),
@@ -242,7 +242,7 @@ fn bars(unit: &CalendarUnit, axis: &Axis, view: &CalendarView, zone: &Zone) -> V
             width: "100".to_owned(),
             class: "out",
             label: why.clone(),
-            title: format!("GPU {}, out of service: {why}", unit.index),
+            title: format!("{}, out of service: {why}", unit.name),
             href: None,
         });
     }
@@ -254,9 +254,9 @@ fn bars(unit: &CalendarUnit, axis: &Axis, view: &CalendarView, zone: &Zone) -> V
 fn bar(unit: &CalendarUnit, busy: &CalendarBusy, axis: &Axis, view: &CalendarView, zone: &Zone) -> Bar {
     let (from, to) = (axis.at(busy.start.0), axis.at(busy.end.0));
     let mut title = format!(
-        "{}, GPU {}, {} to {}",
+        "{}, {}, {} to {}",
         busy.label,
-        unit.index,
+        unit.name,
         zone.moment(busy.start.0, view.now.0),
         zone.moment(busy.end.0, view.now.0)
     );
@@ -333,7 +333,8 @@ mod tests {
             maintenance: false,
         });
         let id = UnitId::from_u128(index.into());
-        CalendarUnit { id, index, model: "H200".into(), out_of_service: None, busy: busy.collect() }
+        let (name, model) = (format!("GPU {index}"), "H200".into());
+        CalendarUnit { id, index, name, model, eighths: None, out_of_service: None, busy: busy.collect() }
     }
 
     fn view(units: Vec<CalendarUnit>) -> CalendarView {

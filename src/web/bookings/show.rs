@@ -64,6 +64,8 @@ pub struct LeaseRow {
     state: String,
     tone: &'static str,
     ready: String,
+    /// What its sandbox could not enforce.
+    lacking: Vec<String>,
 }
 
 /// Reads an id; what is none looks like one that does not exist.
@@ -124,7 +126,8 @@ fn leases(booking: &BookingView, zone: &Zone, now: Instant) -> Vec<LeaseRow> {
     let row = |lease: &crate::wire::api::bookings::LeaseView| LeaseRow {
         node: lease.node_name.clone(),
         href: format!("/nodes/{}", lease.node),
-        gpus: lease.gpu_indexes.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+        gpus: lease.gpu_names.iter().map(|name| name.trim_start_matches("GPU ")).collect::<Vec<_>>().join(", "),
+        lacking: lease.lacking.clone(),
         state: lease.state.clone(),
         tone: match lease.state.as_str() {
             "ready" => "water",

@@ -113,14 +113,6 @@ fn span_of(given: Option<&str>) -> (&'static str, Span) {
     (found.0, found.2)
 }
 
-/// `GPU 3`, `GPU 3, 1g.18gb`.
-fn name(gpu: &GpuView, seen: Option<&ObservedGpu>) -> String {
-    match seen.map(|seen| &seen.shape) {
-        Some(UnitShape::Mig { profile, .. }) => format!("GPU {}, {profile}", gpu.index),
-        _ => format!("GPU {}", gpu.index),
-    }
-}
-
 fn seen<'a>(node: &'a NodeView, gpu: &GpuView) -> Option<&'a ObservedGpu> {
     node.observed.gpus.iter().find(|seen| seen.uuid == gpu.uuid)
 }
@@ -252,8 +244,16 @@ fn about(gpu: &GpuView, node: &NodeView) -> Vec<(&'static str, String)> {
         return about;
     };
     let mut given = |term, value: Option<String>| about.extend(value.map(|value| (term, value)));
-    if let UnitShape::Mig { parent_uuid, profile } = &seen.shape {
+    if let UnitShape::Mig { parent_uuid, profile, place, .. } = &seen.shape {
         given("Instance", Some(format!("{profile} of {parent_uuid}")));
+        given(
+            "Part",
+            gpu.eighths.map(|eighths| format!("{eighths}/8 of its GPU, in price and in its share of the node")),
+        );
+        given(
+            "Numbers",
+            place.map(|at| format!("GPU instance {}, compute instance {}", at.gpu_instance, at.compute_instance)),
+        );
     }
     given("MIG", seen.mig.map(|on| if on { "on" } else { "off" }.to_owned()));
     given("Compute", seen.compute_capability.map(|(major, minor)| format!("capability {major}.{minor}")));
@@ -318,6 +318,7 @@ pub fn state_tone(state: &str) -> &'static str {
         "free" => "moss",
         "leased" => "water",
         "unknown" | "out_of_service" => "rust",
+        // `replaced` needs nobody.
         _ => "",
     }
 }
@@ -326,7 +327,7 @@ pub fn state_tone(state: &str) -> &'static str {
 pub fn page(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&str>) -> Result<Html<GpuPage>, PageError> {
     let id = id(given)?;
     let (node, gpu) = samples::gpu(mill, &who.who.actor, id, crate::clock::now())?;
-    let name = name(&gpu, seen(&node, &gpu));
+    let name = gpu.name.clone();
     let Frame { page, zone, now, .. } = site::frame(mill, &who, Place::Nodes, &format!("{name} of {}", node.name))?;
     let (word, back) = span_of(span);
     let latest = mill.telemetry.latest(id, now);
@@ -374,7 +375,7 @@ pub fn readings(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&st
     let (node, gpu) = samples::gpu(mill, &who.who.actor, id(given)?, now)?;
     let (_, back) = span_of(span);
     let latest = mill.telemetry.latest(gpu.id, now);
-    let name = name(&gpu, seen(&node, &gpu));
+    let name = gpu.name.clone();
     let (headline, beneath) = headline(&name, &node, latest.as_ref().map(|(_, reading)| reading));
     let mut data = told(mill, &who.who.actor, &[gpu], back, now)?;
     data["headline"] = json!(headline);
@@ -435,7 +436,7 @@ pub fn for_node(mill: &Mill, who: &Actor, node: &NodeView, zone: &Zone, now: Ins
         let against = Against { memory_bytes: gpu.memory_bytes, peak_watts };
         rows.push(ReadingRow {
             href: format!("/gpus/{}", gpu.id),
-            name: name(gpu, seen(node, gpu)),
+            name: gpu.name.clone(),
             model: gpu.model.clone(),
             charts: charts(history, &of_gpu, against, latest.as_ref().map(|(_, reading)| reading)),
         });

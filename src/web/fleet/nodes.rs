@@ -66,6 +66,8 @@ pub struct NodePage {
     gpus: Vec<GpuRow>,
     readings: gpu::NodeReadings,
     abilities: Vec<Ability>,
+    /// What the sandboxes of its present leases could not enforce.
+    lacking: Vec<String>,
     may_admit: Option<&'static str>,
     may_revoke: bool,
     /// Whether the reader looks after nodes.
@@ -96,7 +98,7 @@ fn agent_note(node: &NodeView, admin: bool) -> Option<AgentNote> {
 
 pub struct GpuRow {
     page: String,
-    index: u32,
+    name: String,
     model: String,
     memory: String,
     uuid: String,
@@ -127,9 +129,14 @@ fn state(node: &NodeView) -> (String, &'static str) {
     }
 }
 
+/// All units but those that others stand in for.
+fn booked(gpus: &[GpuView]) -> impl Iterator<Item = &GpuView> {
+    gpus.iter().filter(|gpu| gpu.state != "replaced")
+}
+
 fn models(gpus: &[GpuView]) -> String {
     let mut models: Vec<(&str, usize)> = Vec::new();
-    for gpu in gpus {
+    for gpu in booked(gpus) {
         match models.iter_mut().find(|(model, _)| *model == gpu.model) {
             Some((_, count)) => *count += 1,
             None => models.push((&gpu.model, 1)),
@@ -182,6 +189,9 @@ pub fn list(
         },
         beneath: match numbers.gpus {
             0 => String::new(),
+            units if numbers.instances > 0 => {
+                format!("{} of {units} GPUs and instances are free now.", numbers.free)
+            }
             gpus => format!("{} of {} are free now.", numbers.free, format::count(gpus, "GPU")),
         },
         // Where one page holds all, everybody sees at once who needs somebody.
@@ -228,7 +238,10 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
         ("admitted", _) if node.duty == "draining" => format!("{} runs empty", node.name),
         ("admitted", _) if node.duty == "cordoned" => format!("{} takes no new bookings", node.name),
         ("admitted", true) => {
-            format!("{} of {} free on {}", free(&node.gpus), format::count(node.gpus.len(), "GPU"), node.name)
+            let all = booked(&node.gpus).count();
+            let cut = node.gpus.iter().any(|gpu| gpu.eighths.is_some());
+            let all = if cut { format!("{all} GPUs and instances") } else { format::count(all, "GPU") };
+            format!("{} of {all} free on {}", free(&node.gpus), node.name)
         }
         ("admitted", false) => format!("{} is away", node.name),
         ("pending", _) => format!("{} waits to be admitted", node.name),
@@ -246,6 +259,7 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
         gpus: node.gpus.iter().map(|gpu| gpu_row(gpu, &zone, now)).collect(),
         readings: gpu::for_node(mill, &who.who.actor, &node, &zone, now)?,
         abilities: abilities(&node),
+        lacking: node.lacking.clone(),
         may_admit: match node.state.as_str() {
             "pending" if admin => Some("Admit it"),
             "closed" if admin => Some("Accept what it reports"),
@@ -271,17 +285,12 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
 fn gpu_row(gpu: &GpuView, zone: &Zone, now: Instant) -> GpuRow {
     GpuRow {
         page: format!("/gpus/{}", gpu.id),
-        index: gpu.index,
+        name: gpu.name.clone(),
         model: gpu.model.clone(),
         memory: format::bytes(gpu.memory_bytes),
         uuid: gpu.uuid.clone(),
         state: gpu.state.replace('_', " "),
-        tone: match gpu.state.as_str() {
-            "free" => "moss",
-            "leased" => "water",
-            "unknown" | "out_of_service" => "rust",
-            _ => "",
-        },
+        tone: gpu::state_tone(&gpu.state),
         note: gpu.state_note.clone().unwrap_or_default(),
         href: gpu.booking.map(|id| format!("/bookings/{id}")),
         until: gpu.until.map(|at| zone.moment(at.0, now)).unwrap_or_default(),

@@ -10,8 +10,9 @@ use crate::base::ids::{BookingId, LeaseId, MemberId, NodeId, TeamId, UnitId};
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BookRequest {
+    /// Whole GPUs, or MIG instances where `model` names some.
     pub gpus: u64,
-    /// Any model when absent.
+    /// Any whole GPU when absent. A MIG instance is named by its GPU's model and its profile: `H200 1g.18gb`.
     #[serde(default)]
     pub model: Option<String>,
     pub duration_seconds: i64,
@@ -116,6 +117,12 @@ pub struct LeaseView {
     pub units: Vec<UnitId>,
     /// Positions on the node.
     pub gpu_indexes: Vec<u32>,
+    /// What they are called on the node: `GPU 3`, for a MIG instance `GPU 3:7`.
+    #[serde(default)]
+    pub gpu_names: Vec<String>,
+    /// What its sandbox could not enforce, in sentences; known once it started.
+    #[serde(default)]
+    pub lacking: Vec<String>,
     pub state: String,
     pub ready_since: Option<Moment>,
     pub ended_at: Option<Moment>,
@@ -152,7 +159,12 @@ pub struct CalendarNode {
 pub struct CalendarUnit {
     pub id: UnitId,
     pub index: u32,
+    /// What it is called on its node: `GPU 3`, for a MIG instance `GPU 3:7`.
+    pub name: String,
     pub model: String,
+    /// Of a MIG instance: how many eighths of its GPU it is.
+    #[serde(default)]
+    pub eighths: Option<u32>,
     /// Set while it cannot be booked.
     pub out_of_service: Option<String>,
     pub busy: Vec<CalendarBusy>,

@@ -29,6 +29,9 @@ pub struct NodeView {
     pub local: bool,
     pub simulated: bool,
     pub gpus: Vec<GpuView>,
+    /// What the sandboxes of its present leases could not enforce, in sentences, each once.
+    #[serde(default)]
+    pub lacking: Vec<String>,
     #[schema(value_type = Object)]
     pub observed: ObservedNode,
     /// The node's program; `None` before it connected.
@@ -119,10 +122,18 @@ pub struct GpuView {
     pub node: NodeId,
     pub node_name: String,
     pub index: u32,
+    /// What it is called on its node: `GPU 3`, for a MIG instance its GPU and the driver's number of it, `GPU 3:7`.
+    #[serde(default)]
+    pub name: String,
     pub uuid: String,
+    /// What it is booked by; for a MIG instance the GPU's model and the profile, `H200 1g.18gb`.
     pub model: String,
+    /// Of a MIG instance: how many eighths of its GPU it is, in price and in its share of the node.
+    #[serde(default)]
+    pub eighths: Option<u32>,
     pub memory_bytes: u64,
-    /// `free`, `leased`, `unknown` (its node is away) or `out_of_service`.
+    /// `free`, `leased`, `unknown` (its node is away), `out_of_service`, or `replaced` (a GPU that is cut into MIG
+    /// instances, or an instance whose GPU is whole again).
     pub state: String,
     pub state_note: Option<String>,
     /// Whose lease it is in now, where the reader may know.

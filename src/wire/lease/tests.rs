@@ -8,7 +8,7 @@ fn spec() -> LeaseSpec {
         attempt: 1,
         kind: LeaseKind::Batch { command: vec!["true".to_owned()] },
         env: BTreeMap::new(),
-        gpus: vec![LeasedGpu { uuid: "GPU-8a7".to_owned(), minor: Some(0) }],
+        gpus: vec![LeasedGpu { uuid: "GPU-8a7".to_owned(), minor: Some(0), instance: None }],
         simulated: false,
         share: Share::default(),
         home: "/var/lib/gristmill/homes/ada".into(),
@@ -56,7 +56,7 @@ fn commands_and_variables() {
     assert!(matches!(LeaseSpec { kind: batch(&[&long]), ..spec() }.check(), Err(BadSpec::TooLong(_))));
     let env = BTreeMap::from([("A=B".to_owned(), String::new())]);
     assert!(matches!(LeaseSpec { env, ..spec() }.check(), Err(BadSpec::Variable(_))));
-    let gpus = vec![LeasedGpu { uuid: "GPU-1,GPU-2".to_owned(), minor: None }];
+    let gpus = vec![LeasedGpu { uuid: "GPU-1,GPU-2".to_owned(), minor: None, instance: None }];
     assert!(matches!(LeaseSpec { gpus, ..spec() }.check(), Err(BadSpec::Gpu(_))));
 }
 

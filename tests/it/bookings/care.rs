@@ -1,5 +1,6 @@
 //! A node is drained, in maintenance, retired, or lost with many others: what becomes of what is booked on it.
 use gristmill::app::bookings::{change, place};
+use gristmill::app::error::AppError;
 use gristmill::app::fleet::duty::{self, Wish};
 use gristmill::app::fleet::{brake, maintenance};
 use gristmill::app::people::notices;
@@ -10,11 +11,13 @@ use gristmill::domain::fleet::node::{Node, NodeState};
 use gristmill::domain::people::installation::Mode;
 use gristmill::domain::people::rights::Actor;
 use gristmill::store::Read as _;
+use gristmill::store::events::events_after;
+use gristmill::store::tables::Table;
 use gristmill::wire::api::bookings::ExtendRequest;
 use gristmill::wire::node::FactCause;
 
 use super::ended;
-use super::yard::{START, Yard, at, clock, code, price, soon};
+use super::yard::{START, Yard, at, clock, code, offer, price, soon};
 
 fn admin(yard: &Yard) -> Actor {
     Actor { admin: true, ..yard.ada.clone() }
@@ -112,7 +115,7 @@ async fn what_runs_ends_when_the_maintenance_begins_and_the_rest_is_not_charged(
     // It cannot be stretched back into the maintenance.
     let more = ExtendRequest { by_seconds: 3600 };
     let refused = change::extend(&yard.mill, &yard.ada, booking.id, more, None, yard.now()).await.unwrap_err();
-    assert_eq!(code(&refused), "cannot_extend");
+    assert_eq!(code(&refused), "node_needed");
     yard.pass(Span::from_hours(4)).await;
     let ran = 4 * 3600 - 60;
     yard.report(&shorter, ended(ran, 60, None, FactCause::TimeUp)).await;
@@ -156,6 +159,80 @@ async fn a_cordoned_node_keeps_what_it_has_and_a_draining_one_gives_away_what_ha
     assert_eq!(node(&yard, node_id).duty, Duty::Open);
     assert_eq!(yard.book(&yard.bo, at(1, 5, 2)).await.unwrap().leases[0].node, node_id);
     yard.verify();
+}
+
+#[tokio::test]
+async fn a_node_that_is_needed_gives_no_more_time_and_names_what_can_follow() {
+    let yard = Yard::new(clock!(), Mode::Showback, &[1]).await;
+    let booking = yard.book(&yard.ada, soon(1, 2)).await.unwrap();
+    let node_id = booking.leases[0].node;
+    yard.pass_seconds(0).await;
+    yard.ready(&booking).await;
+    // Maintenance from hour 4: it can be made longer up to there, and no longer.
+    announce(&yard, node_id, hours(4, 6)).await;
+    let refused = yard.extend(booking.id, 4 * 3600).await.unwrap_err();
+    assert_eq!(code(&refused), "node_needed");
+    let said = words(&refused);
+    assert!(said.contains("in maintenance from") && said.contains("(new fans)"), "{said}");
+    assert!(said.contains("can be extended until Mon 23 Nov 2026 11:59"), "{said}");
+    let longest = yard.extend(booking.id, 2 * 3600 - 60).await.unwrap();
+    assert_eq!(longest.end.0, hour(4).minus(Span::from_seconds(60)));
+    // Nothing is left of it: the offer is what follows when the maintenance is over.
+    let refused = yard.extend(booking.id, 3600).await.unwrap_err();
+    assert_eq!((code(&refused), &offer(&refused)["start"]), ("node_needed", &"2026-11-23T14:00:00Z".into()));
+    // Running empty, it gives none at all; another node can take what follows.
+    let other = yard.join(1).await;
+    duty::set(&yard.mill, &admin(&yard), node_id, Wish::Drain, "odd noises.").await.unwrap();
+    let refused = yard.extend(booking.id, 3600).await.unwrap_err();
+    assert_eq!((code(&refused), &offer(&refused)["start"]), ("node_needed", &"2026-11-23T11:59:00Z".into()));
+    assert!(words(&refused).contains("is to run empty and gives no more time: odd noises."), "{}", words(&refused));
+    duty::set(&yard.mill, &admin(&yard), other, Wish::Drain, "as well").await.unwrap();
+    let refused = yard.extend(booking.id, 3600).await.unwrap_err();
+    assert!(words(&refused).contains("nothing equal is free elsewhere"), "{}", words(&refused));
+    assert_eq!(yard.show(booking.id).end, longest.end);
+    yard.verify();
+}
+
+fn words(error: &AppError) -> String {
+    match error {
+        AppError::Refused(refusal) => refusal.to_string(),
+        other => panic!("not a refusal: {other:?}"),
+    }
+}
+
+/// Every row of every table, and the last event's number.
+fn everything(yard: &Yard) -> (usize, Vec<(Vec<u8>, Vec<u8>)>) {
+    let view = yard.mill.store.read().unwrap();
+    let mut rows = Vec::new();
+    for &table in Table::ALL {
+        let take = |key: &[u8], value: &[u8]| {
+            rows.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        };
+        view.scan(table, take).unwrap();
+    }
+    (events_after(&view, 0, usize::MAX).unwrap().len(), rows)
+}
+
+#[tokio::test]
+async fn a_round_that_finds_nothing_to_do_writes_nothing() {
+    let yard = Yard::new(clock!(), Mode::Showback, &[1]).await;
+    let running = yard.book(&yard.ada, soon(1, 2)).await.unwrap();
+    yard.pass_seconds(0).await;
+    yard.ready(&running).await;
+    let node_id = running.leases[0].node;
+    yard.book(&yard.ada, at(1, 10, 2)).await.unwrap();
+    // One booking that is told that its time is in the way, one that runs, and a node that would be rid of both.
+    announce(&yard, node_id, hours(9, 12)).await;
+    duty::set(&yard.mill, &admin(&yard), node_id, Wish::Drain, "odd noises").await.unwrap();
+    yard.pass_seconds(60).await;
+    let before = everything(&yard);
+    let mut commits = yard.mill.store.subscribe();
+    for _ in 0..3 {
+        assert_eq!(maintenance::clear(&yard.mill, yard.now()).await.unwrap(), 0);
+    }
+    assert!(commits.try_recv().is_err(), "nothing was committed");
+    assert_eq!(everything(&yard), before);
 }
 
 #[tokio::test]

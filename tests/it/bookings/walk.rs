@@ -48,7 +48,7 @@ fn fact(dice: &mut Dice, booking: &BookingView) -> LeaseFact {
         _ => FactState::Failed { why: "it would not".to_owned() },
     };
     let revision = u32::try_from(dice.below(4)).unwrap();
-    LeaseFact { lease: lease.id, attempt: lease.attempt, revision, state }
+    LeaseFact { lease: lease.id, attempt: lease.attempt, revision, state, lacking: Vec::new() }
 }
 
 async fn step(yard: &Yard, dice: &mut Dice) {

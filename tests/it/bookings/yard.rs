@@ -230,7 +230,7 @@ impl Yard {
     /// A report about one booking's lease, as its node would send it.
     pub async fn report(&self, booking: &BookingView, state: FactState) {
         let lease = &booking.leases[0];
-        let fact = LeaseFact { lease: lease.id, attempt: lease.attempt, revision: 1, state };
+        let fact = LeaseFact { lease: lease.id, attempt: lease.attempt, revision: 1, state, lacking: Vec::new() };
         self.facts(lease.node, vec![fact], false).await;
     }
 

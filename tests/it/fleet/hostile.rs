@@ -67,7 +67,7 @@ async fn an_incredible_observation_is_refused_with_a_reason() {
     let house = House::open(true).await;
     let machine = house.machine().await;
     let mut observed = machine.observed();
-    observed.gpus = vec![observed.gpus[0].clone(); 70];
+    observed.gpus = vec![observed.gpus[0].clone(); 130];
     let hello = FromAgent::Hello {
         protocol: PROTOCOL,
         version: String::new(),
@@ -79,7 +79,7 @@ async fn an_incredible_observation_is_refused_with_a_reason() {
     let mut socket = machine.server.web_socket(machine.tls(), "/link", MESSAGE_LIMIT).await.unwrap();
     socket.send(Message::Text(serde_json::to_string(&hello).unwrap().into())).await.unwrap();
     let said = rest(&mut socket).await.concat();
-    assert!(said.contains("64 GPUs"), "{said}");
+    assert!(said.contains("128 GPUs"), "{said}");
     assert_eq!(house.nodes()[0].gpus.len(), 2);
 }
 

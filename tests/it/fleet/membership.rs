@@ -282,6 +282,7 @@ async fn a_newer_connection_fences_the_older() {
             attempt: 1,
             revision: 1,
             state: FactState::Preparing,
+            lacking: Vec::new(),
         }],
     };
     say(&mut second, &report(one, 1)).await;

@@ -141,6 +141,8 @@ U32(nvmlDeviceGetNumaNodeId, "numa")
 U32(nvmlDeviceGetPowerUsage, "power")
 U32(nvmlDeviceGetPcieReplayCounter, "replays")
 U32(nvmlDeviceGetMaxMigDeviceCount, "mig_places")
+U32(nvmlDeviceGetGpuInstanceId, "gpu_instance")
+U32(nvmlDeviceGetComputeInstanceId, "compute_instance")
 
 int nvmlDeviceGetTotalEnergyConsumption(Device *device, unsigned long long *out) { return of(device, "energy", out); }
 int nvmlDeviceGetCurrentClocksThrottleReasons(Device *device, unsigned long long *out) { return of(device, "throttle", out); }

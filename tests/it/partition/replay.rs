@@ -101,7 +101,7 @@ fn claims(epoch: u64, generation: u64, leases: &[LeaseId]) -> Vec<FromAgent> {
     ];
     let fact = |&lease: &LeaseId, state: &FactState| {
         let (revision, state) = (900, state.clone());
-        gristmill::wire::node::LeaseFact { lease, attempt: 1, revision, state }
+        gristmill::wire::node::LeaseFact { lease, attempt: 1, revision, state, lacking: Vec::new() }
     };
     harm.iter()
         .map(|state| FromAgent::Leases { epoch, generation, leases: leases.iter().map(|l| fact(l, state)).collect() })

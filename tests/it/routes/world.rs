@@ -268,7 +268,7 @@ impl World {
         upkeep::run(&self.mill, clock::now().plus(Span::from_seconds(1))).await.unwrap();
         let lease = made.leases.first().expect("a booking has its lease").clone();
         let state = FactState::Ready { elapsed: Span::from_seconds(1) };
-        let fact = LeaseFact { lease: lease.id, attempt: lease.attempt, revision: 1, state };
+        let fact = LeaseFact { lease: lease.id, attempt: lease.attempt, revision: 1, state, lacking: Vec::new() };
         facts::apply_facts(&self.mill, node, vec![fact], false).await.unwrap();
         made.id
     }

@@ -39,7 +39,10 @@ impl Bench {
             attempt: 1,
             kind,
             env: BTreeMap::from([("GREETING".to_owned(), "good day".to_owned())]),
-            gpus: simulated.into_iter().map(|gpu| LeasedGpu { uuid: gpu.uuid, minor: gpu.minor }).collect(),
+            gpus: simulated
+                .into_iter()
+                .map(|gpu| LeasedGpu { uuid: gpu.uuid, minor: gpu.minor, instance: None })
+                .collect(),
             simulated: true,
             share: Share::default(),
             home: root.join("homes/ada"),

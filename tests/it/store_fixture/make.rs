@@ -165,7 +165,7 @@ impl Maker {
 
     async fn says(&self, booking: &BookingView, state: FactState) {
         let lease = &booking.leases[0];
-        let fact = LeaseFact { lease: lease.id, attempt: lease.attempt, revision: 1, state };
+        let fact = LeaseFact { lease: lease.id, attempt: lease.attempt, revision: 1, state, lacking: Vec::new() };
         facts::apply_facts(&self.mill, self.node, vec![fact], false).await.unwrap();
     }
 

@@ -81,6 +81,7 @@ prop_compose! {
             made.push(Group {
                 node: NodeId::from_u128(place as u128),
                 model: if new { "H200" } else { "A100" }.to_owned(),
+                portion: Portion::Whole,
                 memory_bytes: memory,
                 units,
                 turnaround: Span::from_seconds(turnaround),
@@ -165,6 +166,7 @@ fn group(node: u128, units: std::ops::Range<u128>, memory_bytes: u64) -> Group {
     Group {
         node: NodeId::from_u128(node),
         model: "H200".to_owned(),
+        portion: Portion::Whole,
         memory_bytes,
         units: units.map(UnitId::from_u128).collect(),
         turnaround: Span::ZERO,

@@ -117,7 +117,7 @@ fn incredible_observations_are_named() {
     assert!(credible(&seen(vec![gpu(0, "A", "H200"), gpu(1, "A", "H200")])).is_err());
     assert!(credible(&seen(vec![gpu(0, "", "H200")])).is_err());
     assert!(credible(&seen(vec![gpu(0, "A", "H200\n")])).is_err());
-    assert!(credible(&seen((0..65).map(|n| gpu(n, &n.to_string(), "H200")).collect())).is_err());
+    assert!(credible(&seen((0..129).map(|n| gpu(n, &n.to_string(), "H200")).collect())).is_err());
 }
 
 #[test]
@@ -131,4 +131,69 @@ fn a_renewed_certificate_takes_over_when_it_is_used() {
     node.serial_used("2");
     assert!(!node.accepts_serial("1") && node.accepts_serial("2"));
     assert_eq!(node.certificate_expires, at(2000));
+}
+
+fn instance(uuid: &str, parent: &str) -> ObservedGpu {
+    let shape = UnitShape::Mig {
+        parent_uuid: parent.to_owned(),
+        profile: "1g.18gb".to_owned(),
+        parent_bytes: 141 << 30,
+        place: None,
+    };
+    ObservedGpu { shape, memory_bytes: 17 << 30, mig: Some(true), ..gpu(0, uuid, "H200") }
+}
+
+fn why(unit: &Unit) -> Option<&str> {
+    match &unit.service {
+        Service::In => None,
+        Service::Out { why, .. } => Some(why),
+    }
+}
+
+#[test]
+fn a_gpu_and_its_instances_are_never_both_in_service() {
+    let (mut node, units) = two();
+    let cut = seen(vec![instance("a", "A"), instance("b", "A"), gpu(1, "B", "H200")]);
+    let verdict = judge(&node, &units, &cut, at(5));
+    assert!(matches!(verdict.state, Some(NodeState::Closed { .. })), "nobody admitted the instances");
+    assert_eq!(why(&verdict.units[0]), Some(CUT));
+    node.observed = cut.clone();
+    let mut fresh = ids();
+    (fresh(), fresh());
+    let accepted = accept(&node, &[verdict.units[0].clone(), units[1].clone()], &mut fresh, at(6));
+    let words: Vec<_> = accepted.iter().map(|unit| (unit.model.as_str(), why(unit))).collect();
+    assert_eq!(words, [("H200 1g.18gb", None), ("H200 1g.18gb", None), ("H200", None), ("H200", Some(CUT))]);
+    assert!(is_replaced(&accepted[3]) && !is_replaced(&accepted[0]));
+    let kin: Vec<&str> = excluded(&accepted[3], &accepted).map(|unit| unit.uuid.as_str()).collect();
+    assert_eq!(kin, ["a", "b"]);
+    assert_eq!(excluded(&accepted[0], &accepted).map(|unit| unit.uuid.as_str()).collect::<Vec<_>>(), ["A"]);
+    // In one piece again: the GPU comes back by itself, and its instances go.
+    let back = judge(&node, &accepted, &seen(vec![gpu(0, "A", "H200"), gpu(1, "B", "H200")]), at(9));
+    let back: Vec<_> = back.units.iter().map(|unit| (unit.uuid.as_str(), why(unit))).collect();
+    assert_eq!(back, [("a", Some(WHOLE)), ("b", Some(WHOLE)), ("A", None)]);
+    // One instance was destroyed, another made: the first is missing, and the second waits for an admin.
+    let other =
+        judge(&node, &accepted, &seen(vec![instance("a", "A"), instance("c", "A"), gpu(1, "B", "H200")]), at(9));
+    assert!(matches!(other.state, Some(NodeState::Closed { .. })));
+    assert_eq!((other.units.len(), why(&other.units[0])), (1, Some(MISSING)));
+}
+
+#[test]
+fn a_gpu_in_mig_mode_without_instances_is_not_bookable() {
+    let (node, units) = two();
+    let empty = ObservedGpu { mig: Some(true), ..gpu(0, "A", "H200") };
+    let verdict = judge(&node, &units, &seen(vec![empty.clone(), gpu(1, "B", "H200")]), at(5));
+    assert_eq!((verdict.state, why(&verdict.units[0])), (None, Some(EMPTY)));
+    let joined = super::Node { observed: seen(vec![empty]), ..node };
+    assert_eq!(why(&first_units(&joined, &mut ids(), at(0))[0]), Some(EMPTY));
+    assert_eq!(why(&accept(&joined, &units[..1], &mut ids(), at(0))[0]), Some(EMPTY));
+}
+
+#[test]
+fn a_gpu_together_with_its_instances_is_not_believed() {
+    assert!(credible(&seen(vec![instance("a", "A"), gpu(1, "B", "H200")])).is_ok());
+    assert!(credible(&seen(vec![instance("a", "A"), gpu(0, "A", "H200")])).is_err());
+    let nameless =
+        UnitShape::Mig { parent_uuid: "A".to_owned(), profile: " ".to_owned(), parent_bytes: 0, place: None };
+    assert!(credible(&seen(vec![ObservedGpu { shape: nameless, ..gpu(0, "a", "H200") }])).is_err());
 }
