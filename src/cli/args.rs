@@ -212,7 +212,7 @@ pub struct AskArgs {
     /// How many GPUs, all on one machine
     #[arg(long)]
     pub gpus: u64,
-    /// Such as H100; any model without it
+    /// Such as H100; any without it. A MIG instance by GPU and profile: "H200 1g.18gb"
     #[arg(long)]
     pub model: Option<String>,
     /// How long, such as 3h, 90m, 2d or 1h30m
@@ -237,7 +237,7 @@ pub struct RunArgs {
     /// How many GPUs, all on one machine
     #[arg(long)]
     pub gpus: u64,
-    /// Such as H100; any model without it
+    /// Such as H100; any without it. A MIG instance by GPU and profile: "H200 1g.18gb"
     #[arg(long)]
     pub model: Option<String>,
     /// The longest it may take, such as 10m; it costs only the time it takes

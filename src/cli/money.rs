@@ -117,6 +117,11 @@ async fn pdf(client: &Client, id: &str, file: &std::path::Path, out: &Output) ->
     Ok(())
 }
 
+/// Which version holds, or of which rate it is a part.
+fn version(rate: &RateView) -> String {
+    rate.part.clone().unwrap_or_else(|| rate.version.to_string())
+}
+
 pub async fn rate(client: &Client, verb: RateVerb, out: &Output) -> Result<(), Failure> {
     match verb {
         RateVerb::List => {
@@ -124,7 +129,7 @@ pub async fn rate(client: &Client, verb: RateVerb, out: &Output) -> Result<(), F
             let mut table = Table::new(&["model", ">per GPU and hour", ">version", "since"]);
             for rate in &rates {
                 let since = rate.since.to_string();
-                table.row(vec![rate.model.clone(), amount(&rate.per_gpu_hour), rate.version.to_string(), since]);
+                table.row(vec![rate.model.clone(), amount(&rate.per_gpu_hour), version(rate), since]);
             }
             let models: Vec<String> = rates.iter().map(|rate| rate.model.clone()).collect();
             out.answer(&rates, &models, || out.table(&table, "No rates yet: no GPU has joined."));

@@ -69,7 +69,9 @@ fn an_instance_is_booked_by_its_name_and_its_sandbox_has_that_instance_alone() {
     for lack in lease["lacking"].as_array().unwrap() {
         assert!(shown.contains(lack.as_str().unwrap()), "{lack} is not in {shown}");
     }
-    let own = mill.json(&["rate", "set", "H200 1g.18gb", "0.5"]);
+    let rates = mill.json(&["rate", "list"]);
+    assert!(rates.as_array().unwrap().iter().any(|rate| rate["part"] == "1/8 of H200"), "{rates}");
+    let own = mill.json(&["rate", "set", "--model", "H200 1g.18gb", "--per-gpu-hour", "0.5"]);
     assert_eq!(own["version"], 1, "{own}");
     let quote = mill.json(&["quote", "--gpus", "1", "--model", "H200 1g.18gb", "--for", "1h"]);
     assert_eq!(quote["price"]["decimal"], "0.50");
@@ -85,10 +87,7 @@ fn a_node_that_is_needed_gives_no_more_time_and_says_so() {
     mill.run(&["node", "drain", &node, "--why", "new fans"]).ok();
     let refused = mill.run(&["--json", "extend", id, "--by", "1h"]);
     let problem: Value = serde_json::from_str(&refused.err).unwrap();
-    assert_eq!(
-        (refused.code, problem["code"].as_str(), problem["status"].as_u64()),
-        (1, Some("node_needed"), Some(409))
-    );
+    assert_eq!((refused.code, problem["code"].as_str()), (1, Some("node_needed")), "{refused:?}");
     let said = mill.run(&["extend", id, "--by", "1h"]);
     assert!(said.err.contains("to run empty") && said.err.contains("new fans"), "{said:?}");
     assert!(said.err.contains("nothing equal is free elsewhere"), "{said:?}");

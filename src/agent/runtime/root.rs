@@ -82,13 +82,20 @@ pub enum MissingDevice {
     Capability(String),
 }
 
-/// Arguments for the leased GPUs' device files and no others.
-pub fn devices(gpus: &[LeasedGpu]) -> Result<Vec<OsString>, MissingDevice> {
-    let root = std::env::var_os(DRIVER_ROOT_ENV).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    devices_in(&root, gpus)
+/// Arguments for the leased GPUs' device files and no others; `at` says under which path one that lies elsewhere than in
+/// /dev is reached.
+pub fn devices(gpus: &[LeasedGpu], at: impl FnMut(&Path) -> PathBuf) -> Result<Vec<OsString>, MissingDevice> {
+    match std::env::var_os(DRIVER_ROOT_ENV) {
+        Some(root) => devices_in(Path::new(&root), gpus, at),
+        None => devices_in(Path::new("/"), gpus, Path::to_owned),
+    }
 }
 
-fn devices_in(root: &Path, gpus: &[LeasedGpu]) -> Result<Vec<OsString>, MissingDevice> {
+fn devices_in(
+    root: &Path,
+    gpus: &[LeasedGpu],
+    mut at: impl FnMut(&Path) -> PathBuf,
+) -> Result<Vec<OsString>, MissingDevice> {
     let mut needed = BTreeSet::new();
     for gpu in gpus {
         needed.extend(gpu.minor.map(|minor| format!("dev/nvidia{minor}")));
@@ -104,11 +111,12 @@ fn devices_in(root: &Path, gpus: &[LeasedGpu]) -> Result<Vec<OsString>, MissingD
         if !from.exists() {
             return Err(MissingDevice::File(from));
         }
-        args.extend(bind("--dev-bind", &from, &to));
+        args.extend(bind("--dev-bind", &at(&from), &to));
     }
-    if !gpus.is_empty() {
-        for path in ["dev/nvidiactl", "dev/nvidia-uvm", "dev/nvidia-uvm-tools"] {
-            args.extend(bind("--dev-bind-try", &root.join(path), &Path::new("/").join(path)));
+    for path in ["dev/nvidiactl", "dev/nvidia-uvm", "dev/nvidia-uvm-tools"] {
+        let from = root.join(path);
+        if !gpus.is_empty() && from.exists() {
+            args.extend(bind("--dev-bind-try", &at(&from), &Path::new("/").join(path)));
         }
     }
     Ok(args)
@@ -258,7 +266,7 @@ mod tests {
     fn an_instance_is_opened_by_its_own_capabilities_and_no_others() {
         let root = driver();
         let shown = |gpus: &[LeasedGpu]| {
-            let args = devices_in(&root, gpus).unwrap();
+            let args = devices_in(&root, gpus, Path::to_owned).unwrap();
             let targets: Vec<String> = args
                 .chunks(3)
                 .filter(|bind| bind[0] == "--dev-bind")
@@ -270,10 +278,12 @@ mod tests {
         assert_eq!(shown(&[leased("MIG-a", 0, Some(7))]), caps);
         assert_eq!(shown(&[leased("GPU-1", 1, None)]), ["/dev/nvidia1"], "a whole GPU needs no capability");
         // Two instances of one GPU share its file; a file that the driver names and that is not there stops the lease.
-        let both = devices_in(&root, &[leased("MIG-a", 0, Some(7)), leased("MIG-b", 0, Some(8))]);
+        let both = devices_in(&root, &[leased("MIG-a", 0, Some(7)), leased("MIG-b", 0, Some(8))], Path::to_owned);
         assert!(matches!(both, Err(MissingDevice::File(path)) if path.ends_with("dev/nvidia-caps/nvidia-cap75")));
         for unknown in [leased("MIG-c", 0, Some(9)), leased("MIG-c", 0, None)] {
-            assert!(matches!(devices_in(&root, &[unknown]), Err(MissingDevice::Capability(uuid)) if uuid == "MIG-c"));
+            assert!(
+                matches!(devices_in(&root, &[unknown], Path::to_owned), Err(MissingDevice::Capability(uuid)) if uuid == "MIG-c")
+            );
         }
         fs::remove_dir_all(root).unwrap();
     }

@@ -19,7 +19,7 @@ use tokio::io::AsyncReadExt;
 use super::network::{self, Network, NoNetwork, find, inherit};
 use super::scratch::{self, Scratch};
 use super::{cgroup, root, seccomp};
-use crate::wire::lease::{Enforcement, LeaseSpec};
+use crate::wire::lease::{Enforcement, LeaseSpec, LeasedGpu};
 
 /// Where the outer layer shows what only root can reach.
 const STAGE: &str = "/tmp/gristmill";
@@ -91,7 +91,8 @@ pub async fn start(spec: &LeaseSpec, dir: &Path, program: &Path, scratch: &Scrat
     let mut stage = Stage::new(owner(spec));
     let mut inside = base(&hostname);
     inside.extend(root::system());
-    inside.extend(root::devices(if spec.simulated { &[] } else { &spec.gpus })?);
+    let gpus: &[LeasedGpu] = if spec.simulated { &[] } else { &spec.gpus };
+    inside.extend(root::devices(gpus, |path| stage.device(path))?);
     inside.extend(root::made(&shown, program, |path| stage.at(path)));
     if spec.share.memory_bytes > 0 {
         // /tmp lives in the lease's memory; half of it at most, so that filling it does not end the work.
@@ -132,7 +133,8 @@ fn knows(option: &str) -> bool {
 /// The outer layer, as far as there is one.
 struct Stage {
     owner: Option<(u32, u32)>,
-    shown: Vec<PathBuf>,
+    /// How and what.
+    shown: Vec<(&'static str, PathBuf)>,
 }
 
 impl Stage {
@@ -142,10 +144,19 @@ impl Stage {
 
     /// Under which path the inner layer reaches a host path.
     fn at(&mut self, path: &Path) -> PathBuf {
+        self.show("--bind", path)
+    }
+
+    /// The same for a device file.
+    fn device(&mut self, path: &Path) -> PathBuf {
+        self.show("--dev-bind", path)
+    }
+
+    fn show(&mut self, how: &'static str, path: &Path) -> PathBuf {
         if self.owner.is_none() {
             return path.to_owned();
         }
-        self.shown.push(path.to_owned());
+        self.shown.push((how, path.to_owned()));
         Path::new(STAGE).join((self.shown.len() - 1).to_string())
     }
 
@@ -158,8 +169,8 @@ impl Stage {
         let setpriv = find("setpriv").ok_or(SandboxError::Missing("setpriv", "util-linux"))?;
         let mut command = Command::new(&bwrap);
         command.args(["--dev-bind", "/", "/", "--perms", "0755", "--tmpfs", "/tmp", "--perms", "0755", "--dir", STAGE]);
-        for (number, path) in self.shown.iter().enumerate() {
-            command.args(root::bind("--bind", path, &Path::new(STAGE).join(number.to_string())));
+        for (number, (how, path)) in self.shown.iter().enumerate() {
+            command.args(root::bind(how, path, &Path::new(STAGE).join(number.to_string())));
         }
         command.args(["--die-with-parent", "--"]).arg(setpriv);
         command.args([format!("--reuid={uid}"), format!("--regid={gid}")]);

@@ -134,7 +134,8 @@ fn of_the_mill(mill: &Mill, nodes: &[NodeView]) -> Answer<Vec<Family>> {
     let mut gpus = Family::new("gristmill_gpus", Gauge, "Bookable GPUs and MIG instances by state.");
     let mut counted: BTreeMap<&str, u64> =
         ["free", "leased", "unknown", "out_of_service"].map(|state| (state, 0)).into();
-    known().flat_map(|node| &node.gpus).for_each(|gpu| *counted.entry(gpu.state.as_str()).or_default() += 1);
+    let booked = known().flat_map(|node| &node.gpus).filter(|gpu| gpu.state != "replaced");
+    booked.for_each(|gpu| *counted.entry(gpu.state.as_str()).or_default() += 1);
     counted.into_iter().for_each(|(state, count)| gpus.add(vec![("state", state.to_owned())], count as f64));
     let ready = f64::from(u8::from(mill.store.readiness() == Readiness::Ready));
     let mut families = vec![

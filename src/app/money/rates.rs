@@ -22,6 +22,7 @@ use crate::wire::api::money::{RateRequest, RateView};
 pub fn list(view: &impl Read) -> Answer<Vec<RateView>> {
     let since = view.get::<Installation>(&INSTALLATION)?.map_or(Instant::from_millis(0), |mill| mill.created);
     let mut rates: BTreeMap<String, Rate> = BTreeMap::new();
+    let mut parts: BTreeMap<String, String> = BTreeMap::new();
     // Versions of a model lie in order, so the newest comes last and stays.
     for rate in view.list::<Rate>(&[], Order::Ascending, usize::MAX)? {
         rates.insert(rate::key(&rate.model), rate);
@@ -34,10 +35,14 @@ pub fn list(view: &impl Read) -> Answer<Vec<RateView>> {
             // An instance's part changes with its GPU's rate.
             let of = if portion.is_instance() { rate::parent(&pin.model) } else { &pin.model };
             let since = rates.get(&rate::key(of)).map_or(since, |own| own.since);
+            if portion.is_instance() {
+                parts.insert(key.clone(), format!("{}/8 of {}", portion.eighths(), rate::parent(&unit.model)));
+            }
             rates.insert(key, Rate { model: unit.model, since, version: pin.version, per_gpu_hour: pin.per_gpu_hour });
         }
     }
-    Ok(rates.into_values().map(shown).collect())
+    let shown = rates.into_iter().map(|(key, rate)| RateView { part: parts.remove(&key), ..shown(rate) });
+    Ok(shown.collect())
 }
 
 /// Puts a new rate in force from now on; admins only. Bookings keep the rate they were quoted.
@@ -63,5 +68,6 @@ fn shown(rate: Rate) -> RateView {
         version: rate.version,
         per_gpu_hour: rate.per_gpu_hour.into(),
         since: rate.since.into(),
+        part: None,
     }
 }

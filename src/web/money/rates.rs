@@ -42,7 +42,11 @@ fn show(mill: &Mill, who: &SignedIn, form: Typed) -> Result<RatesPage, PageError
     let rows = found.iter().map(|rate| Row {
         model: rate.model.clone(),
         rate: column.figure(rate.per_gpu_hour.credits()).shown,
-        version: if rate.version == 0 { "built in".to_owned() } else { rate.version.to_string() },
+        version: match (&rate.part, rate.version) {
+            (Some(part), _) => part.clone(),
+            (None, 0) => "built in".to_owned(),
+            (None, version) => version.to_string(),
+        },
         since: zone.moment(rate.since.0, now),
     });
     let answer = match found.as_slice() {

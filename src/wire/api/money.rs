@@ -58,9 +58,13 @@ pub struct StatementLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RateView {
     pub model: String,
+    /// Of its own rate; 0 where there is none, and a built-in one or its GPU's holds.
     pub version: u32,
     pub per_gpu_hour: Amount,
     pub since: Moment,
+    /// Of a MIG instance without a rate of its own: what part of which GPU's rate it costs, such as `1/8 of H200`.
+    #[serde(default)]
+    pub part: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
