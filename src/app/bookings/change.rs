@@ -11,7 +11,7 @@ use crate::base::ids::BookingId;
 use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::{Booking, BookingState, EndCause, RatePin};
 use crate::domain::bookings::lease::Lease;
-use crate::domain::bookings::refusal::{Offer, Why};
+use crate::domain::bookings::refusal::{NodeNeeded, Offer, Why};
 use crate::domain::bookings::search::Want;
 use crate::domain::bookings::{schedule, transition};
 use crate::domain::event::{Cause, Event};
@@ -196,7 +196,8 @@ impl Deciding<'_, '_> {
         let needed = |why: &str, from: Option<Instant>, until: Option<Instant>| -> Result<(), Reject> {
             let (node, why) = (node.name.to_string(), why.to_owned());
             let offer = if until.is_none() { self.after(booking, lease, end)? } else { None };
-            Err(Why::NodeNeeded { node, why, from, until, offer }.into_refusal(zone).into())
+            let needed = NodeNeeded { node, why, from, until, offer };
+            Err(Why::NodeNeeded(Box::new(needed)).into_refusal(zone).into())
         };
         if let Duty::Draining { why, .. } = &node.duty {
             return needed(why, None, None);

@@ -88,15 +88,8 @@ pub enum Why {
         next: Instant,
         offer: Option<Offer>,
     },
-    /// Its node is needed for something else: it runs empty, or from `from` on it is in maintenance. `until`: how long the
-    /// booking can still be made there; `offer`: what could follow it elsewhere.
-    NodeNeeded {
-        node: String,
-        why: String,
-        from: Option<Instant>,
-        until: Option<Instant>,
-        offer: Option<Offer>,
-    },
+    /// Its node gives no more time.
+    NodeNeeded(Box<NodeNeeded>),
     /// `team` names no team that the actor books for.
     NoTeam {
         asked: Option<String>,
@@ -114,6 +107,18 @@ pub enum Why {
     EmptyCommand,
 }
 
+/// A node that is needed for something else: it runs empty, or from `from` on it is in maintenance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeNeeded {
+    pub node: String,
+    pub why: String,
+    pub from: Option<Instant>,
+    /// How long the booking can still be made there.
+    pub until: Option<Instant>,
+    /// What could follow it elsewhere or later.
+    pub offer: Option<Offer>,
+}
+
 impl From<Why> for BookingRefusal {
     fn from(why: Why) -> Self {
         Self { why, zone: TimeZone::UTC }
@@ -127,10 +132,10 @@ impl Why {
 
     fn offered(&self) -> Option<&Offer> {
         match self {
-            Self::NotBefore { offer, .. }
-            | Self::Full { offer, .. }
-            | Self::CannotExtend { offer, .. }
-            | Self::NodeNeeded { offer, .. } => offer.as_ref(),
+            Self::NotBefore { offer, .. } | Self::Full { offer, .. } | Self::CannotExtend { offer, .. } => {
+                offer.as_ref()
+            }
+            Self::NodeNeeded(needed) => needed.offer.as_ref(),
             _ => None,
         }
     }
@@ -170,7 +175,7 @@ impl Reason for BookingRefusal {
             Why::Away { .. } => "nodes_away",
             Why::NothingFree { .. } => "nothing_free",
             Why::CannotExtend { .. } => "cannot_extend",
-            Why::NodeNeeded { .. } => "node_needed",
+            Why::NodeNeeded(_) => "node_needed",
             Why::NoTeam { .. } => "no_team",
             Why::WrongState { .. } => "wrong_state",
             Why::NotYours { .. } => "not_yours",
@@ -197,7 +202,7 @@ impl Reason for BookingRefusal {
             | Why::Away { .. }
             | Why::NothingFree { .. }
             | Why::CannotExtend { .. }
-            | Why::NodeNeeded { .. }
+            | Why::NodeNeeded(_)
             | Why::WrongState { .. } => Kind::Conflict,
             Why::NotYours { .. } => Kind::Denied,
         }
@@ -216,7 +221,7 @@ impl Reason for BookingRefusal {
             | Why::Away { .. }
             | Why::NothingFree { .. }
             | Why::CannotExtend { .. } => self.about_calendar(),
-            Why::NodeNeeded { .. } => self.about_node(),
+            Why::NodeNeeded(_) => self.about_node(),
             Why::ShapeNotOffered => Sentence::new(
                 NOT_PLACED,
                 "Bookings over several nodes are not offered yet.",
@@ -386,7 +391,8 @@ impl BookingRefusal {
 
 impl BookingRefusal {
     fn about_node(&self) -> Sentence {
-        let Why::NodeNeeded { node, why, from, until, .. } = &self.why else { return self.about_calendar() };
+        let Why::NodeNeeded(needed) = &self.why else { return self.about_calendar() };
+        let NodeNeeded { node, why, from, until, .. } = &**needed;
         let because = match from {
             Some(from) => {
                 format!("Its node {node} is in maintenance from {} ({why}).", say::moment(*from, &self.zone))

@@ -2,7 +2,8 @@
 use super::*;
 
 fn needed(from: Option<Instant>, until: Option<Instant>, offer: Option<Offer>) -> Why {
-    Why::NodeNeeded { node: "stone-1".to_owned(), why: "new fans".to_owned(), from, until, offer }
+    let (node, why) = ("stone-1".to_owned(), "new fans".to_owned());
+    Why::NodeNeeded(Box::new(NodeNeeded { node, why, from, until, offer }))
 }
 
 fn each() -> Vec<Why> {
