@@ -12,6 +12,7 @@ use gristmill::domain::people::installation::Mode;
 use gristmill::domain::people::rights::Actor;
 use gristmill::store::Read as _;
 use gristmill::store::events::events_after;
+use gristmill::store::read::RawRow;
 use gristmill::store::tables::Table;
 use gristmill::wire::api::bookings::ExtendRequest;
 use gristmill::wire::node::FactCause;
@@ -201,7 +202,7 @@ fn words(error: &AppError) -> String {
 }
 
 /// Every row of every table, and the last event's number.
-fn everything(yard: &Yard) -> (usize, Vec<(Vec<u8>, Vec<u8>)>) {
+fn everything(yard: &Yard) -> (usize, Vec<RawRow>) {
     let view = yard.mill.store.read().unwrap();
     let mut rows = Vec::new();
     for &table in Table::ALL {
