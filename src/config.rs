@@ -38,7 +38,7 @@ pub struct ServeSettings {
     pub disk_floor_mib: u64,
     /// Readings of GPUs may take so many MiB on disk (samples.redb); the default keeps 1,000 GPUs for 13 months. Beyond, they
     /// are kept more coarsely, which the GPUs' pages say
-    #[arg(long, env = "GRISTMILL_SAMPLES_MIB", default_value_t = 1024)]
+    #[arg(long, env = "GRISTMILL_SAMPLES_MIB", default_value_t = 1280)]
     pub samples_mib: u64,
     /// Log as JSON, one object a line
     #[arg(long, env = "GRISTMILL_LOG_JSON")]

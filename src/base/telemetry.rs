@@ -38,8 +38,43 @@ pub struct GpuReading {
     pub pcie_replays: Option<u64>,
     /// The last Xid that this agent heard of for this GPU.
     pub last_xid: Option<u64>,
+    /// Over all NVLinks since the driver was loaded, protocol overhead left out.
+    pub nvlink_sent_bytes: Option<u64>,
+    pub nvlink_received_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Activity::is_empty")]
+    pub activity: Activity,
     #[serde(deserialize_with = "super::bounded::some_at_most::<MOST_PROCESSES, _, _>")]
     pub processes: Option<Vec<GpuProcess>>,
+}
+
+/// What a GPU did since the reading before, as far as its driver measures it (GPM, from Hopper on; NVLink's also from
+/// counters). Shares are parts of a thousand of the time, the others bytes in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Activity {
+    /// Any engine was busy.
+    pub graphics: Option<u32>,
+    /// A multiprocessor had work, averaged over all of them.
+    pub sm: Option<u32>,
+    /// The tensor cores were busy.
+    pub tensor: Option<u32>,
+    /// Memory moved data.
+    pub dram: Option<u32>,
+    pub pcie_sent: Option<u64>,
+    pub pcie_received: Option<u64>,
+    pub nvlink_sent: Option<u64>,
+    pub nvlink_received: Option<u64>,
+}
+
+impl Activity {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What passed over NVLink in both directions, bytes in a second.
+    pub fn nvlink(&self) -> Option<u64> {
+        Some(self.nvlink_sent?.saturating_add(self.nvlink_received?))
+    }
 }
 
 /// Rows of memory that were replaced by spare ones.

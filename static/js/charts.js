@@ -72,7 +72,9 @@ class Chart {
     };
   }
 
-  twofold() { return this.key === "temperature" && !this.small; }
+  second() { return this.small ? undefined : { temperature: "memory_temperature", cores: "tensor" }[this.key]; }
+
+  twofold() { return this.second() !== undefined; }
 
   /// What was read where the pointer is, in place of what is read now.
   point(u) {
@@ -85,8 +87,8 @@ class Chart {
       if (at) at.hidden = true;
       return;
     }
-    const digits = this.key === "memory" && value != null && value < 10 ? 1 : 0;
-    const unit = { utilisation: "%", memory: "GB", temperature: "°C", power: "W" }[this.key];
+    const digits = ["memory", "nvlink"].includes(this.key) && value != null && value < 10 ? 1 : 0;
+    const unit = { utilisation: "%", memory: "GB", temperature: "°C", power: "W", cores: "%", traffic: "%", nvlink: "GB/s" }[this.key];
     reads.textContent = value == null ? "–" : `${value.toFixed(digits)} ${unit}`;
     if (at) { at.hidden = false; at.textContent = this.board.say(u.data[0][index]); }
   }
@@ -94,11 +96,11 @@ class Chart {
   draw() {
     const { data } = this.board;
     const gpu = data.gpus[this.gpu];
-    if (!gpu) return;
+    if (!gpu?.[this.key]) return;
     this.ceiling = gpu.ceilings[this.key];
     this.state.bands = data.bookings.filter((band) => band.gpu === this.gpu);
     const times = this.board.times;
-    const lines = this.twofold() ? [times, gpu.memory_temperature, gpu[this.key]] : [times, gpu[this.key]];
+    const lines = this.twofold() ? [times, gpu[this.second()], gpu[this.key]] : [times, gpu[this.key]];
     const anything = gpu[this.key].some((value) => value != null);
     if (!this.plot) {
       if (!anything) return; // the server's frame says so already

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant as Monotonic};
 use gristmill::agent::gpu::nvml::{Driver, Patience};
 use gristmill::agent::gpu::{GpuProblem, LIBRARY_ENV};
 use gristmill::base::hardware::{MigPlace, ObservedGpu, PcieLink, Portion, UnitShape};
-use gristmill::base::telemetry::{GpuReading, RemappedRows};
+use gristmill::base::telemetry::{Activity, GpuReading, RemappedRows};
 
 use crate::fleet::mill::folder;
 
@@ -130,6 +130,62 @@ fn readings_are_in_the_units_they_are_named_after() {
     let processes = read.processes.unwrap();
     assert_eq!((processes.len(), processes[0].pid), (2, std::process::id()));
     assert_eq!(processes[0].memory_bytes, Some(1_073_741_824));
+}
+
+/// Longer than the profiler needs between two looks.
+const BETWEEN: Duration = Duration::from_millis(120);
+
+#[test]
+fn what_a_gpu_did_between_two_looks_is_told_with_the_second() {
+    let mut stub = Stub::build(&[]);
+    stub.gpu(0);
+    stub.gpu(1);
+    stub.say("gpu0.profiler 1\ngpu0.metric1 99.96\ngpu0.metric2 87.5\ngpu0.metric5 61.24\ngpu0.metric10 0");
+    stub.say("gpu0.metric20 3\ngpu0.metric21 12.5\ngpu0.metric60 nan\ngpu0.metric61 error 3");
+    stub.say("gpu0.link0.sent 7\ngpu0.link0.received 1\ngpu0.link3.sent 1\ngpu0.link3.received 1");
+    let driver = stub.driver(PATIENCE);
+    let gpus = driver.look().unwrap().gpus;
+    let first = driver.read(&gpus);
+    assert_eq!(first[0].activity, Activity::default(), "one look is no stretch of time");
+    assert_eq!((first[0].nvlink_sent_bytes, first[0].nvlink_received_bytes), (Some(8 * 1024), Some(2 * 1024)));
+    stub.say("gpu0.link3.sent 1048577");
+    std::thread::sleep(BETWEEN);
+    let second = driver.read(&gpus);
+    let Activity { nvlink_sent, nvlink_received, .. } = second[0].activity;
+    let profiled = Activity {
+        graphics: Some(1000),
+        sm: Some(875),
+        tensor: Some(612),
+        dram: Some(0),
+        pcie_sent: Some(3 << 20),
+        pcie_received: Some(25 << 19),
+        nvlink_sent,
+        nvlink_received,
+    };
+    assert_eq!(second[0].activity, profiled);
+    // The profiler did not say, the counters did: a GiB since the look before, which was longer ago than the pause.
+    assert!(nvlink_sent.is_some_and(|rate| rate > 0 && rate <= (1 << 30) * 1000 / 120), "{nvlink_sent:?}");
+    assert_eq!(nvlink_received, Some(0));
+    assert_eq!((second[1].activity, second[1].nvlink_sent_bytes), (Activity::default(), None), "the other has neither");
+    // Samples are given back: the stub refuses more than a few.
+    for _ in 0..40 {
+        driver.read(&gpus);
+    }
+    std::thread::sleep(BETWEEN);
+    assert_eq!(driver.read(&gpus)[0].activity.sm, Some(875));
+}
+
+#[test]
+fn a_profiler_that_fails_costs_its_own_figures_alone() {
+    let mut stub = Stub::build(&[]);
+    stub.gpu(0);
+    stub.say("gpu0.profiler error 999");
+    let driver = stub.driver(PATIENCE);
+    let gpus = driver.look().unwrap().gpus;
+    driver.read(&gpus);
+    std::thread::sleep(BETWEEN);
+    let read = driver.read(&gpus).remove(0);
+    assert_eq!((read.activity, read.power_milliwatts), (Activity::default(), Some(123_456)));
 }
 
 #[test]

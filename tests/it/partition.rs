@@ -2,14 +2,19 @@
 //! order while people book. No GPU may ever be at work for two, nobody pays for what did not run, nothing that was promised
 //! is forgotten, and half a minute after the last cause of trouble is gone, both sides say the same.
 //!
-//! Lives are seeded. A run takes as many as fit into a minute, all of them with GRISTMILL_FULL.
+//! Lives are seeded. A short run takes as many as fit into some seconds, a full one (GRISTMILL_FULL) a thousand;
+//! GRISTMILL_SEED takes one of them. And faults are planted into both sides, which the same lives must bring to light.
+mod machine;
 mod pieces;
+mod planted;
 mod replay;
 mod world;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant as Monotonic};
 
+use futures_util::FutureExt as _;
 use gristmill::app::bookings::{change, place};
 use gristmill::app::error::AppError;
 use gristmill::base::credits::Credits;
@@ -22,14 +27,15 @@ use gristmill::wire::node::FactState;
 
 use crate::bookings::yard::{price, soon};
 use pieces::now;
+use planted::Fault;
 use world::World;
 
 /// Lives of a full run.
 const LIVES: u64 = 1000;
-/// Lives of a short run at least, however slow the machine is.
-const AT_LEAST: u64 = 10;
-/// A short run begins no life after this.
-const MINUTE: Duration = Duration::from_secs(40);
+/// Lives of each of the four parts of a short run at least, however slow the machine is.
+const AT_LEAST: u64 = 5;
+/// A part of a short run begins no life after this.
+const SHORT: Duration = Duration::from_secs(10);
 /// By when both sides agree after the last trouble.
 const HALF_A_MINUTE: Span = Span::from_seconds(30);
 
@@ -189,8 +195,8 @@ fn some_time(world: &mut World) -> Span {
     Span::from_millis(1000 + world.dice.signed(limit * 1000 - 999))
 }
 
-async fn life(seed: u64) {
-    let mut world = World::new(seed).await;
+async fn life(seed: u64, fault: Option<Fault>) {
+    let mut world = World::with(seed, fault).await;
     let mut promises = Promises::default();
     for step in 0..40 {
         promises.act(&mut world).await;
@@ -219,24 +225,90 @@ async fn life(seed: u64) {
     println!("life {seed}: {} bookings, {} looks", promises.bookings.len(), world.looks);
 }
 
-#[tokio::test]
-async fn cut_healed_and_restarted_in_any_order() {
+/// Lives one after the other, every fourth from `first` on. Four tests share them, so that a runner that gives each a
+/// process of its own uses the processors it has.
+async fn lives(first: u64) {
     let full = std::env::var_os("GRISTMILL_FULL").is_some();
     let begun = Monotonic::now();
-    let mut lived = 0;
     let only = std::env::var("GRISTMILL_SEED").ok().map(|text| text.parse::<u64>().unwrap());
     if only.is_some() {
         gristmill::launch::logs::start(false);
     }
-    for seed in 1..=LIVES {
-        if !full && seed > AT_LEAST && begun.elapsed() > MINUTE {
+    let mut lived = 0;
+    for seed in (first..=LIVES).step_by(4) {
+        if !full && lived >= AT_LEAST && begun.elapsed() > SHORT {
             break;
         }
         if only.is_none_or(|only| only == seed) {
             println!("life {seed}");
-            life(seed).await;
+            life(seed, None).await;
         }
-        lived = seed;
+        lived += 1;
     }
     println!("{lived} lives in {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn cut_healed_and_restarted_in_any_order_1() {
+    lives(1).await;
+}
+
+#[tokio::test]
+async fn cut_healed_and_restarted_in_any_order_2() {
+    lives(2).await;
+}
+
+#[tokio::test]
+async fn cut_healed_and_restarted_in_any_order_3() {
+    lives(3).await;
+}
+
+#[tokio::test]
+async fn cut_healed_and_restarted_in_any_order_4() {
+    lives(4).await;
+}
+
+/// What a broken invariant says, in words that only the checks of this test use.
+fn breach(panic: &(dyn std::any::Any + Send)) -> Option<String> {
+    const WORDS: [&str; 9] = [
+        "two leases at work on",
+        "was not told what it shall do",
+        "is not back",
+        "is nobody's",
+        "was not taken in at",
+        "and cost",
+        "a later word changed what",
+        "was settled and is live again",
+        "but Lease",
+    ];
+    let said = panic.downcast_ref::<String>()?;
+    WORDS.iter().any(|words| said.contains(words)).then(|| said.chars().take(200).collect())
+}
+
+/// An invariant that no fault can break would hold of everything: each planted one must break one, in as few lives as a
+/// short run has.
+async fn found(fault: Fault) {
+    for seed in 1..=AT_LEAST * 4 {
+        let Err(panic) = AssertUnwindSafe(life(seed, Some(fault))).catch_unwind().await else { continue };
+        let said = breach(panic.as_ref());
+        println!("{fault:?} in life {seed}: {said:?}");
+        assert!(said.is_some(), "life {seed} with {fault:?} ended otherwise than by a broken invariant");
+        return;
+    }
+    panic!("{fault:?} was not found in {} lives", AT_LEAST * 4);
+}
+
+#[tokio::test]
+async fn orders_of_a_fenced_connection_that_are_obeyed_are_found() {
+    found(Fault::FencedOrdersObeyed).await;
+}
+
+#[tokio::test]
+async fn a_late_report_that_is_believed_is_found() {
+    found(Fault::LateReportBelieved).await;
+}
+
+#[tokio::test]
+async fn an_hour_that_is_billed_beyond_the_last_contact_is_found() {
+    found(Fault::BilledBeyondContact).await;
 }

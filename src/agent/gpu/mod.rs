@@ -2,8 +2,10 @@
 //! empty list, and simulated GPUs come only when they are asked for.
 pub mod events;
 mod inventory;
+mod links;
 pub mod nvml;
 mod pretend;
+mod profile;
 mod read;
 pub mod simulated;
 pub mod watchdog;

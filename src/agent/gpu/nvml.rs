@@ -10,6 +10,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
 use super::inventory::{self, Found, Links};
+use super::profile::Looks;
 use super::watchdog::{Hangs, Watchdog};
 use super::{GpuProblem, LIBRARY_ENV, Observed, events, read};
 use crate::base::hardware::ObservedGpu;
@@ -56,6 +57,7 @@ pub struct Driver {
     /// Held while the library is being opened, so that a second caller waits for it and is not told that it hangs.
     opening: Mutex<()>,
     xids: Arc<Mutex<events::Heard>>,
+    looks: Arc<Looks>,
 }
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl Driver {
             state: Mutex::default(),
             opening: Mutex::default(),
             xids: Arc::default(),
+            looks: Arc::default(),
         })
     }
 
@@ -111,8 +114,12 @@ impl Driver {
     /// The library says that it is not what the kernel runs any more: it is opened anew next time.
     fn reopen(&self) {
         let gone = self.state().open.take();
+        let looks = Arc::clone(&self.looks);
         // Closing it may hang like any other call.
-        let _ = self.dog.ask("closing the driver", self.patience.read, move || drop(gone));
+        let _ = self.dog.ask("closing the driver", self.patience.read, move || {
+            looks.forget();
+            drop(gone);
+        });
     }
 
     /// All GPUs. One that fell off the bus is left out; one that hangs is told as it last was; any other failure fails
@@ -174,8 +181,8 @@ impl Driver {
 
     fn read_one(&self, nvml: &Arc<Nvml>, unit: &ObservedGpu) -> GpuReading {
         let question = format!("what GPU {} reads", unit.index);
-        let (asked, wanted) = (Arc::clone(nvml), unit.clone());
-        match self.dog.ask(&question, self.patience.read, move || read::unit(&asked, &wanted)) {
+        let (asked, wanted, looks) = (Arc::clone(nvml), unit.clone(), Arc::clone(&self.looks));
+        match self.dog.ask(&question, self.patience.read, move || read::unit(&asked, &wanted, &looks)) {
             Ok(Ok(reading)) => {
                 self.fine(&question, unit.index);
                 GpuReading { last_xid: self.last_xid(unit), ..reading }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::base::hardware::ObservedGpu;
 use crate::base::ids::LeaseId;
-use crate::base::telemetry::{GpuReading, RemappedRows, SAMPLE_EVERY};
+use crate::base::telemetry::{Activity, GpuReading, RemappedRows, SAMPLE_EVERY};
 use crate::base::window::Instant;
 
 /// Seconds in which a GPU comes two thirds nearer to the temperature of its work.
@@ -78,8 +78,28 @@ impl Pretence {
             remapped: Some(RemappedRows::default()),
             pcie_replays: Some(0),
             last_xid: None,
+            nvlink_sent_bytes: None,
+            nvlink_received_bytes: None,
+            activity: activity(gpu, load, own),
             processes: Some(Vec::new()),
         }
+    }
+}
+
+/// What a profiler would say of this load: training, mostly on the tensor cores, which talks to its peers where there are any.
+fn activity(gpu: &ObservedGpu, load: f64, own: f64) -> Activity {
+    let share = |part: f64| Some((load * part * 1000.0).round() as u32);
+    let bytes = |part: f64| Some((load * part * 1e9).round() as u64);
+    let linked = (!gpu.nvlink_peers.is_empty() || gpu.nvswitch).then_some(());
+    Activity {
+        graphics: share(1.0),
+        sm: share(0.86 + 0.1 * own),
+        tensor: share(0.42 + 0.2 * own),
+        dram: share(0.38 + 0.2 * own),
+        pcie_sent: bytes(0.4),
+        pcie_received: bytes(1.6),
+        nvlink_sent: linked.and_then(|()| bytes(90.0 + 40.0 * own)),
+        nvlink_received: linked.and_then(|()| bytes(90.0 + 40.0 * own)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What one GPU or MIG instance reads at this moment. It refuses to fill gaps: each value that the driver does not give stays
 //! `None`; only a GPU that is gone fails as a whole.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, TemperatureSensor};
 use nvml_wrapper::enums::device::{SampleValue, UsedGpuMemory};
@@ -9,6 +10,7 @@ use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::{Device, Nvml};
 
+use super::profile::Looks;
 use crate::base::hardware::{ObservedGpu, UnitShape};
 use crate::base::telemetry::{GpuProcess, GpuReading, RemappedRows};
 
@@ -19,9 +21,13 @@ const REMAPPED_UNCORRECTED: u32 = 143;
 const REMAP_PENDING: u32 = 144;
 const REMAP_FAILED: u32 = 145;
 
-pub(super) fn unit(nvml: &Nvml, unit: &ObservedGpu) -> Result<GpuReading, NvmlError> {
+pub(super) fn unit(nvml: &Arc<Nvml>, unit: &ObservedGpu, looks: &Looks) -> Result<GpuReading, NvmlError> {
     match &unit.shape {
-        UnitShape::Gpu => whole(&nvml.device_by_uuid(unit.uuid.as_str())?, &unit.uuid),
+        UnitShape::Gpu => {
+            let device = nvml.device_by_uuid(unit.uuid.as_str())?;
+            let reading = whole(&device, &unit.uuid)?;
+            Ok(looks.add_to(nvml, &device, reading))
+        }
         UnitShape::Mig { parent_uuid, .. } => {
             let parent = nvml.device_by_uuid(parent_uuid.as_str())?;
             let slice = nvml.device_by_uuid(unit.uuid.as_str())?;
@@ -66,8 +72,9 @@ fn whole(device: &Device<'_>, uuid: &str) -> Result<GpuReading, NvmlError> {
         ecc_uncorrected: ecc(MemoryError::Uncorrected),
         remapped: remapped(),
         pcie_replays: device.pcie_replay_counter().ok().map(u64::from),
-        last_xid: None,
         processes: processes(device),
+        // What the driver tells by other ways: events, counters, a profiler.
+        ..GpuReading::default()
     })
 }
 

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as Monotonic};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::watch;
 
+mod line;
+
+pub use self::line::{Link, LinkEnd};
 use super::comeback::Challenges;
 use super::doubles::Doubles;
 use super::overreach::Overreaches;
@@ -15,10 +18,8 @@ use super::streams::Streams;
 use crate::base::ids::NodeId;
 use crate::base::window::Instant;
 use crate::domain::fleet::node::NodeContact;
-use crate::wire::node::{LOST_AFTER, ToAgent};
+use crate::wire::node::LOST_AFTER;
 
-/// Orders to open streams that wait for a slow link; more are refused.
-const QUEUE: usize = 64;
 /// How often a contact is written down although nothing changed.
 const WRITE_EVERY: Duration = Duration::from_secs(30);
 
@@ -56,27 +57,6 @@ struct Known {
     skew_ms: i64,
     written: Monotonic,
     lost: bool,
-}
-
-/// The hub's end of one connection.
-pub struct Link {
-    pub node: NodeId,
-    pub epoch: u64,
-    pub(super) orders: mpsc::Sender<Box<ToAgent>>,
-    /// Its desired state may have changed.
-    pub(super) wake: Notify,
-    /// Why it must close, once it must.
-    pub(super) fence: watch::Sender<Option<String>>,
-    /// The last question that it was asked, and the last that it answered.
-    asked: AtomicU64,
-    here: watch::Sender<u64>,
-}
-
-/// The connection's own end.
-pub struct LinkEnd {
-    pub link: Arc<Link>,
-    pub orders: mpsc::Receiver<Box<ToAgent>>,
-    pub fenced: watch::Receiver<Option<String>>,
 }
 
 /// A node that has been silent for too long.
@@ -132,12 +112,10 @@ impl Hub {
 
     /// Registers a connection; the one before is fenced. `None` when a newer one is there already.
     pub fn attach(&self, node: NodeId, epoch: u64, last: Instant, skew_ms: i64) -> Option<LinkEnd> {
-        let (orders, orders_end) = mpsc::channel(QUEUE);
-        let (fence, fenced) = watch::channel(None);
-        let (asked, here) = (AtomicU64::new(0), watch::Sender::new(0));
-        let link = Arc::new(Link { node, epoch, orders, wake: Notify::new(), fence, asked, here });
+        let end = LinkEnd::new(node, epoch);
+        let link = end.link.clone();
         let now = self.ticks();
-        let known = Known { epoch, link: Some(link.clone()), heard: now, last, skew_ms, written: now, lost: false };
+        let known = Known { epoch, link: Some(link), heard: now, last, skew_ms, written: now, lost: false };
         let mut state = self.state();
         if state.get(&node).is_some_and(|before| before.epoch >= epoch) {
             return None;
@@ -147,7 +125,7 @@ impl Hub {
         if let Some(before) = before {
             before.close("a newer connection of this node took over");
         }
-        Some(LinkEnd { link, orders: orders_end, fenced })
+        Some(end)
     }
 
     /// The connection has ended; whether the node is lost shows later.
@@ -203,17 +181,6 @@ impl Hub {
             Some(link) => link.answers(patience).await,
             None => false,
         }
-    }
-
-    /// The connection has answered a question.
-    pub fn answered(&self, link: &Link, question: u64) {
-        link.here.send_if_modified(|last| {
-            let newer = question > *last && question <= link.asked.load(Ordering::Acquire);
-            if newer {
-                *last = question;
-            }
-            newer
-        });
     }
 
     /// The node's desired state may have changed.
@@ -299,106 +266,5 @@ impl Known {
     }
 }
 
-impl Link {
-    async fn answers(&self, patience: Duration) -> bool {
-        let question = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let mut here = self.here.subscribe();
-        let answer = async {
-            let asked = self.orders.send(Box::new(ToAgent::StillThere { question })).await.is_ok();
-            asked && here.wait_for(|answered| *answered >= question).await.is_ok()
-        };
-        tokio::select! {
-            answered = answer => answered,
-            // It ended meanwhile.
-            () = self.orders.closed() => false,
-            () = tokio::time::sleep(patience) => false,
-        }
-    }
-
-    fn close(&self, why: &str) {
-        self.fence.send_replace(Some(why.to_owned()));
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Instant {
-        Instant::from_seconds(seconds)
-    }
-
-    const NODE: NodeId = NodeId::from_u128(7);
-
-    #[test]
-    fn the_higher_epoch_stays() {
-        let hub = Hub::default();
-        let first = hub.attach(NODE, 1, at(0), 0).unwrap();
-        let second = hub.attach(NODE, 2, at(0), 0).unwrap();
-        assert!(first.fenced.borrow().is_some() && second.fenced.borrow().is_none());
-        assert!(hub.attach(NODE, 1, at(0), 0).is_none(), "an older epoch that comes late is refused");
-        hub.detach(&first.link);
-        assert!(hub.link(NODE).is_some(), "the end of the fenced connection does not touch the new one");
-        hub.heard(&first.link, at(99), None);
-        assert_eq!(hub.contact(NODE), Some((true, at(0))));
-    }
-
-    #[tokio::test]
-    async fn who_answers_is_there_and_who_has_gone_is_not() {
-        let hub = Hub::new();
-        let patience = Duration::from_secs(30);
-        assert!(!hub.answers(NODE, patience).await, "nobody was there");
-        let mut end = hub.attach(NODE, 1, at(0), 0).unwrap();
-        let ask = || {
-            let hub = hub.clone();
-            tokio::spawn(async move { hub.answers(NODE, patience).await })
-        };
-        let asking = ask();
-        let Some(ToAgent::StillThere { question }) = end.orders.recv().await.map(|order| *order) else {
-            panic!("no question")
-        };
-        hub.answered(&end.link, question + 5);
-        hub.answered(&end.link, question);
-        assert!(asking.await.unwrap());
-        let asking = ask();
-        end.orders.recv().await.unwrap();
-        hub.answered(&end.link, question);
-        drop(end);
-        assert!(!asking.await.unwrap(), "an old answer is none, and the end of the connection is a no");
-        assert!(!hub.answers(NODE, Duration::from_millis(1)).await);
-    }
-
-    #[test]
-    fn silence_is_named_once() {
-        let hub = Hub::default();
-        let end = hub.attach(NODE, 1, at(5), 0).unwrap();
-        let now = Monotonic::now();
-        assert!(hub.newly_lost(now).is_empty());
-        let later = now + Duration::from_secs(21);
-        assert_eq!(hub.newly_lost(later), [Silent { node: NODE, epoch: 1, last: at(5) }]);
-        assert!(hub.newly_lost(later).is_empty() && end.fenced.borrow().is_some());
-        assert!(hub.attach(NODE, 2, at(30), 0).is_some());
-        assert!(hub.newly_lost(Monotonic::now()).is_empty());
-    }
-
-    #[test]
-    fn a_node_known_from_before_gets_its_time() {
-        let hub = Hub::default();
-        hub.expect(&NodeContact { node: NODE, epoch: 4, connected: true, last: at(1), skew_ms: 0 });
-        assert!(hub.newly_lost(Monotonic::now()).is_empty());
-        assert_eq!(hub.newly_lost(Monotonic::now() + Duration::from_secs(30)).len(), 1);
-        assert!(hub.attach(NODE, 4, at(2), 0).is_none() && hub.attach(NODE, 5, at(2), 0).is_some());
-    }
-
-    #[test]
-    fn contacts_are_written_seldom() {
-        let hub = Hub::default();
-        let end = hub.attach(NODE, 1, at(5), 0).unwrap();
-        hub.heard(&end.link, at(6), Some(3));
-        let now = Monotonic::now();
-        assert!(hub.due(now).is_empty());
-        let due = hub.due(now + Duration::from_secs(31));
-        assert_eq!((due.len(), due[0].last, due[0].skew_ms, due[0].connected), (1, at(6), 3, true));
-        assert!(hub.due(now + Duration::from_secs(70)).is_empty(), "nothing was heard since");
-    }
-}
+mod tests;

@@ -252,7 +252,7 @@ impl Conversation {
                 }
                 answered(fleet.orders.facts(&fleet.mill, link.node, leases, complete).await)?;
             }
-            FromAgent::Here { epoch, question } if epoch == link.epoch => fleet.mill.hub.answered(link, question),
+            FromAgent::Here { epoch, question } if epoch == link.epoch => link.answered(question),
             FromAgent::UpgradeFailed { epoch, why, .. } if epoch == link.epoch => {
                 answered(upgrade::failed(fleet, link.node, &why).await)?;
             }

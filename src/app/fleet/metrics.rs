@@ -186,12 +186,16 @@ struct Field {
 
 const MIB: f64 = 1_048_576.0;
 
+fn ratio(permille: u32) -> f64 {
+    f64::from(permille) / 1000.0
+}
+
 const fn field(name: &'static str, kind: Kind, help: &'static str, value: fn(&GpuReading) -> Option<f64>) -> Field {
     Field { name, kind, help, value }
 }
 
-/// In the order, with the names, and in the units of dcgm-exporter's default list.
-const FIELDS: [Field; 19] = [
+/// In the order, with the names, and in the units of dcgm-exporter's default list, and of what else it can be told to export.
+const FIELDS: [Field; 28] = [
     field("DCGM_FI_DEV_SM_CLOCK", Kind::Gauge, "SM clock frequency (in MHz).", |r| r.sm_clock_mhz.map(f64::from)),
     field("DCGM_FI_DEV_MEM_CLOCK", Kind::Gauge, "Memory clock frequency (in MHz).", |r| {
         r.memory_clock_mhz.map(f64::from)
@@ -237,6 +241,33 @@ const FIELDS: [Field; 19] = [
     }),
     field("DCGM_FI_DEV_ROW_REMAP_PENDING", Kind::Gauge, "Whether a remapping waits for a reset.", |r| {
         r.remapped.map(|rows| f64::from(u8::from(rows.pending)))
+    }),
+    field("DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", Kind::Untyped, "NVLink bandwidth over all lanes (in MB/s).", |r| {
+        r.activity.nvlink().map(|bytes| bytes as f64 / 1e6)
+    }),
+    field("DCGM_FI_PROF_GR_ENGINE_ACTIVE", Kind::Gauge, "Ratio of time the graphics engine is active.", |r| {
+        r.activity.graphics.map(ratio)
+    }),
+    field("DCGM_FI_PROF_SM_ACTIVE", Kind::Gauge, "The ratio of cycles an SM has at least 1 warp assigned.", |r| {
+        r.activity.sm.map(ratio)
+    }),
+    field("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", Kind::Gauge, "Ratio of cycles the tensor pipe is active.", |r| {
+        r.activity.tensor.map(ratio)
+    }),
+    field("DCGM_FI_PROF_DRAM_ACTIVE", Kind::Gauge, "Ratio of cycles the device memory interface is active.", |r| {
+        r.activity.dram.map(ratio)
+    }),
+    field("DCGM_FI_PROF_PCIE_TX_BYTES", Kind::Gauge, "Bytes sent over PCIe, in a second.", |r| {
+        r.activity.pcie_sent.map(|bytes| bytes as f64)
+    }),
+    field("DCGM_FI_PROF_PCIE_RX_BYTES", Kind::Gauge, "Bytes received over PCIe, in a second.", |r| {
+        r.activity.pcie_received.map(|bytes| bytes as f64)
+    }),
+    field("DCGM_FI_PROF_NVLINK_TX_BYTES", Kind::Gauge, "Bytes sent over NVLink, in a second.", |r| {
+        r.activity.nvlink_sent.map(|bytes| bytes as f64)
+    }),
+    field("DCGM_FI_PROF_NVLINK_RX_BYTES", Kind::Gauge, "Bytes received over NVLink, in a second.", |r| {
+        r.activity.nvlink_received.map(|bytes| bytes as f64)
     }),
     field(XID, Kind::Gauge, "Value of the last XID error encountered.", |r| r.last_xid.map(|xid| xid as f64)),
 ];

@@ -10,7 +10,7 @@ use crate::app::bookings::show::Reader;
 use crate::app::error::Answer;
 use crate::app::mill::Mill;
 use crate::base::ids::{BookingId, NodeId, UnitId};
-use crate::base::telemetry::{GpuProcess, GpuReading, MOST_PROCESSES, RemappedRows};
+use crate::base::telemetry::{Activity, GpuProcess, GpuReading, MOST_PROCESSES, RemappedRows};
 use crate::base::text::without_control;
 use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::Booking;
@@ -136,8 +136,27 @@ fn believed(view: &impl Read, node: NodeId, unit: &Unit, said: GpuReading) -> Re
         remapped: said.remapped.filter(rows),
         pcie_replays: said.pcie_replays,
         last_xid: large(said.last_xid, 100_000),
+        nvlink_sent_bytes: large(said.nvlink_sent_bytes, i64::MAX.unsigned_abs()),
+        nvlink_received_bytes: large(said.nvlink_received_bytes, i64::MAX.unsigned_abs()),
+        activity: activity(said.activity),
         processes,
     })
+}
+
+/// Shares of at most the whole, and rates that a bus or a link can have: 100 TB/s is ten times what any has.
+fn activity(said: Activity) -> Activity {
+    let share = |value: Option<u32>| value.filter(|value| *value <= 1000);
+    let rate = |value: Option<u64>| value.filter(|value| *value <= 100_000_000_000_000);
+    Activity {
+        graphics: share(said.graphics),
+        sm: share(said.sm),
+        tensor: share(said.tensor),
+        dram: share(said.dram),
+        pcie_sent: rate(said.pcie_sent),
+        pcie_received: rate(said.pcie_received),
+        nvlink_sent: rate(said.nvlink_sent),
+        nvlink_received: rate(said.nvlink_received),
+    }
 }
 
 /// A process with names that can be shown, and with its lease only where that is the node's own.
@@ -159,6 +178,7 @@ fn told(view: &impl Read, node: NodeId, said: GpuProcess) -> Result<GpuProcess, 
 /// What is kept of a reading.
 fn point(reading: &GpuReading) -> Point {
     let small = |value: Option<u32>| value.and_then(|value| u8::try_from(value).ok());
+    let percent = |permille: Option<u32>| small(permille.map(|permille| (permille + 5) / 10));
     Point {
         utilisation: small(reading.utilisation),
         memory_activity: small(reading.memory_activity),
@@ -167,6 +187,10 @@ fn point(reading: &GpuReading) -> Point {
         watts: reading.power_milliwatts.and_then(|milliwatts| u16::try_from((milliwatts + 500) / 1000).ok()),
         sm_mhz: reading.sm_clock_mhz.and_then(|clock| u16::try_from(clock).ok()),
         memory_mib: reading.memory_used_bytes.and_then(|bytes| u32::try_from(bytes >> 20).ok()),
+        sm: percent(reading.activity.sm),
+        tensor: percent(reading.activity.tensor),
+        dram: percent(reading.activity.dram),
+        nvlink_mb: reading.activity.nvlink().and_then(|bytes| u32::try_from(bytes / 1_000_000).ok()),
     }
 }
 

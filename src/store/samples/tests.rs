@@ -28,6 +28,10 @@ fn busy(seconds: i64) -> Point {
         watts: Some(640 + wave(5, 40).unsigned_abs() as u16),
         sm_mhz: Some(1900 + 15 * wave(6, 5).unsigned_abs() as u16),
         memory_mib: Some(100_000),
+        sm: Some(80 + wave(7, 9).unsigned_abs() as u8),
+        tensor: Some(50 + wave(8, 9).unsigned_abs() as u8),
+        dram: Some(40 + wave(9, 9).unsigned_abs() as u8),
+        nvlink_mb: Some(180_000 + 100 * wave(10, 200).unsigned_abs() as u32),
     }
 }
 
@@ -38,7 +42,7 @@ fn folder(name: &str) -> PathBuf {
     path
 }
 
-const ROOM: u64 = 1 << 30;
+const ROOM: u64 = 1280 << 20;
 
 #[test]
 fn moments_become_minutes_and_hours_and_gaps_stay() {

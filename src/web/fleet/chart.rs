@@ -24,10 +24,17 @@ pub enum Measure {
     Memory,
     Temperature,
     Power,
+    /// Multiprocessors with work, and tensor cores beneath.
+    Cores,
+    /// Time in which memory moved data.
+    Traffic,
+    NvLink,
 }
 
 impl Measure {
     pub const ALL: [Self; 4] = [Self::Utilisation, Self::Memory, Self::Temperature, Self::Power];
+    /// What only some drivers measure; drawn where it was read.
+    pub const PROFILED: [Self; 3] = [Self::Cores, Self::Traffic, Self::NvLink];
 
     /// What scripts call it.
     pub const fn key(self) -> &'static str {
@@ -36,6 +43,9 @@ impl Measure {
             Self::Memory => "memory",
             Self::Temperature => "temperature",
             Self::Power => "power",
+            Self::Cores => "cores",
+            Self::Traffic => "traffic",
+            Self::NvLink => "nvlink",
         }
     }
 
@@ -45,12 +55,16 @@ impl Measure {
             Self::Memory => "Memory",
             Self::Temperature => "Temperature",
             Self::Power => "Power",
+            Self::Cores => "Cores at work",
+            Self::Traffic => "Memory traffic",
+            Self::NvLink => "NVLink",
         }
     }
 
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Utilisation => "%",
+            Self::Utilisation | Self::Cores | Self::Traffic => "%",
+            Self::NvLink => "GB/s",
             Self::Memory => "GB",
             Self::Temperature => "°C",
             Self::Power => "W",
@@ -64,16 +78,37 @@ impl Measure {
             Self::Memory => point.memory_mib.map(gigabytes),
             Self::Temperature => point.temperature.map(f64::from),
             Self::Power => point.watts.map(f64::from),
+            Self::Cores => point.sm.map(f64::from),
+            Self::Traffic => point.dram.map(f64::from),
+            Self::NvLink => point.nvlink_mb.map(|mb| f64::from(mb) / 1000.0),
+        }
+    }
+
+    /// A second line in the same frame, and what scripts call it.
+    fn second(self) -> Option<(&'static str, fn(&Point) -> Option<f64>)> {
+        match self {
+            Self::Temperature => Some(("memory_temperature", |point| point.memory_temperature.map(f64::from))),
+            Self::Cores => Some(("tensor", |point| point.tensor.map(f64::from))),
+            _ => None,
         }
     }
 
     /// Where the axis ends: what there is of it, or the next round figure above what was read.
-    fn ceiling(self, peak: f64, memory_bytes: u64) -> f64 {
+    fn ceiling(self, history: &History, against: Against) -> f64 {
         match self {
-            Self::Utilisation | Self::Temperature => 100.0,
-            Self::Memory => (memory_bytes as f64 / 1e9).max(1.0),
-            Self::Power => (peak.max(100.0) / 100.0).ceil() * 100.0,
+            Self::Utilisation | Self::Temperature | Self::Cores | Self::Traffic => 100.0,
+            Self::Memory => (against.memory_bytes as f64 / 1e9).max(1.0),
+            Self::Power => (against.peak_watts.max(100.0) / 100.0).ceil() * 100.0,
+            Self::NvLink => {
+                let highest = history.points.iter().filter_map(|point| self.value(point)).fold(0.0, f64::max);
+                (highest.max(10.0) / 10.0).ceil() * 10.0
+            }
         }
+    }
+
+    /// Whether anything of it was read in this time.
+    pub fn was_read(self, history: &History) -> bool {
+        history.points.iter().any(|point| self.value(point).is_some())
     }
 }
 
@@ -90,7 +125,7 @@ fn gigabytes(mib: u32) -> f64 {
 /// `93 %`, `128 GB`.
 pub fn said(measure: Measure, value: f64) -> String {
     match measure {
-        Measure::Memory if value < 10.0 => format!("{value:.1} {}", measure.unit()),
+        Measure::Memory | Measure::NvLink if value < 10.0 => format!("{value:.1} {}", measure.unit()),
         _ => format!("{value:.0} {}", measure.unit()),
     }
 }
@@ -106,7 +141,7 @@ pub struct Chart {
     pub label: String,
     /// SVG path data; empty where nothing was read.
     pub line: String,
-    /// A second line: memory's temperature.
+    /// A second line, such as memory's temperature.
     pub second: String,
     pub under: Vec<Band>,
     /// The axis, from the top.
@@ -152,17 +187,15 @@ pub struct Against {
 
 /// Draws one measure of one GPU. `now` is what it reads at this moment.
 pub fn draw(measure: Measure, history: &History, under: &[Under], against: Against, now: Option<f64>) -> Chart {
-    let ceiling = measure.ceiling(against.peak_watts, against.memory_bytes);
+    let ceiling = measure.ceiling(history, against);
     let values: Vec<Option<f64>> = history.points.iter().map(|point| measure.value(point)).collect();
     let highest = values
         .iter()
         .flatten()
         .copied()
         .fold(None, |most: Option<f64>, value| Some(most.map_or(value, |m| m.max(value))));
-    let second: Vec<Option<f64>> = match measure {
-        Measure::Temperature => history.points.iter().map(|point| point.memory_temperature.map(f64::from)).collect(),
-        _ => Vec::new(),
-    };
+    let second: Vec<Option<f64>> =
+        measure.second().map(|(_, value)| history.points.iter().map(value).collect()).unwrap_or_default();
     let now = now.map(|value| said(measure, value)).unwrap_or_default();
     let label = match highest {
         None => format!("{}: nothing was read in this time", measure.title()),
@@ -259,11 +292,15 @@ fn of_line(line: &Line, peak: f64) -> Value {
         line.history.points.iter().map(|point| value(point).map_or(Value::Null, tenths)).collect()
     };
     let mut of = json!({ "id": line.id.to_string(), "ceilings": {} });
-    for measure in Measure::ALL {
-        of["ceilings"][measure.key()] = json!(measure.ceiling(peak, line.memory_bytes));
+    let against = Against { memory_bytes: line.memory_bytes, peak_watts: peak };
+    let profiled = Measure::PROFILED.into_iter().filter(|measure| measure.was_read(&line.history));
+    for measure in Measure::ALL.into_iter().chain(profiled) {
+        of["ceilings"][measure.key()] = json!(measure.ceiling(&line.history, against));
         of[measure.key()] = values(&|point| measure.value(point)).into();
+        if let Some((name, value)) = measure.second() {
+            of[name] = values(&value).into();
+        }
     }
-    of["memory_temperature"] = values(&|point| point.memory_temperature.map(f64::from)).into();
     of
 }
 

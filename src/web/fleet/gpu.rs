@@ -124,7 +124,14 @@ fn current(measure: Measure, reading: &GpuReading) -> Option<f64> {
         Measure::Memory => reading.memory_used_bytes.map(|bytes| bytes as f64 / 1e9),
         Measure::Temperature => reading.temperature.map(f64::from),
         Measure::Power => reading.power_milliwatts.map(|milliwatts| milliwatts as f64 / 1000.0),
+        Measure::Cores => reading.activity.sm.map(percent),
+        Measure::Traffic => reading.activity.dram.map(percent),
+        Measure::NvLink => reading.activity.nvlink().map(|bytes| bytes as f64 / 1e9),
     }
+}
+
+fn percent(permille: u32) -> f64 {
+    f64::from(permille) / 10.0
 }
 
 fn charts(history: &History, under: &[Under], against: Against, reading: Option<&GpuReading>) -> Vec<Chart> {
@@ -133,6 +140,16 @@ fn charts(history: &History, under: &[Under], against: Against, reading: Option<
         chart::draw(measure, history, under, against, now)
     };
     Measure::ALL.map(draw).into()
+}
+
+/// What its driver's profiler says, as far as it says anything.
+fn profile(history: &History, under: &[Under], against: Against, reading: Option<&GpuReading>) -> Vec<Chart> {
+    let read = Measure::PROFILED.into_iter().filter(|measure| measure.was_read(history));
+    read.map(|measure| {
+        let now = reading.and_then(|reading| current(measure, reading));
+        chart::draw(measure, history, under, against, now)
+    })
+    .collect()
 }
 
 fn window(history: &History) -> Result<Window, Common> {
@@ -201,12 +218,21 @@ fn facts(reading: Option<&GpuReading>, memory_bytes: u64) -> Vec<Fact> {
         fact("ecc", "Memory errors", errors),
         fact("rows", "Remapped rows", rows),
         fact("replays", "PCIe replays", count(read.pcie_replays)),
+        fact("pcie", "PCIe traffic", both_ways(read.activity.pcie_sent, read.activity.pcie_received)),
+        fact("nvlink", "NVLink traffic", both_ways(read.activity.nvlink_sent, read.activity.nvlink_received)),
+        fact("tensor", "Tensor cores", read.activity.tensor.map(|share| format!("{:.0} %", percent(share)))),
         fact(
             "xid",
             "Last Xid",
             reading.map(|read| read.last_xid.map_or("none heard".to_owned(), |xid| xid.to_string())),
         ),
     ]
+}
+
+/// `1.2 GB/s out, 0.4 GB/s in`.
+fn both_ways(sent: Option<u64>, received: Option<u64>) -> Option<String> {
+    let rate = |bytes: u64| format!("{:.1} GB/s", bytes as f64 / 1e9);
+    Some(format!("{} out, {} in", rate(sent?), rate(received?)))
 }
 
 /// `12.4 kWh`; NVML counts mJ.
@@ -349,7 +375,10 @@ pub fn page(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&str>) 
         span: word,
         spans: SPANS,
         axis: chart::axis(&history, &zone),
-        charts: charts(&history, &under, against, reading),
+        charts: charts(&history, &under, against, reading)
+            .into_iter()
+            .chain(profile(&history, &under, against, reading))
+            .collect(),
         now: facts(reading, gpu.memory_bytes),
         at: latest.as_ref().map(|(at, _)| zone.clock(*at)).unwrap_or_default(),
         about: about(&gpu, &node),
@@ -408,10 +437,10 @@ fn told(mill: &Mill, who: &Actor, gpus: &[GpuView], back: Span, now: Instant) ->
         let latest = mill.telemetry.latest(gpu.id, now);
         let facts = facts(latest.as_ref().map(|(_, reading)| reading), gpu.memory_bytes);
         let short = latest.as_ref().map(|(_, reading)| {
-            let said = Measure::ALL.map(|measure| {
+            let said = Measure::ALL.into_iter().chain(Measure::PROFILED).map(|measure| {
                 (measure.key().to_owned(), json!(current(measure, reading).map(|value| chart::said(measure, value))))
             });
-            Value::Object(said.into_iter().collect())
+            Value::Object(said.collect())
         });
         data["gpus"][place]["short"] = json!(short);
         let facts = facts.into_iter().map(|fact| (fact.key.to_owned(), json!(fact.value)));

@@ -1,81 +1,35 @@
 //! A server, its nodes and the network between them, without sockets and by a clock of its own: the server's half of each
 //! connection is the real one, the nodes plan with the real `converge`, and what lies between can be cut. Nothing happens
 //! but at instants at which something is due, so that two days pass in a moment.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gristmill::agent::converge::{Offset, same_but_for_time};
+use gristmill::agent::converge::same_but_for_time;
 use gristmill::agent::dial::CONNECT_PATIENCE;
-use gristmill::agent::simulate::leases::Leases;
 use gristmill::agent::{SHORTEST_WAIT, pause};
 use gristmill::app::bookings::orders::FromBookings;
 use gristmill::app::bookings::upkeep;
-use gristmill::app::fleet::contact::Credential;
 use gristmill::app::fleet::hub::{Hub, LinkEnd};
-use gristmill::app::fleet::link::{Conversation, Over};
+use gristmill::app::fleet::link::Conversation;
 use gristmill::app::fleet::{Fleet, brake, watch};
 use gristmill::app::mill::Mill;
 use gristmill::app::trust::Root;
-use gristmill::base::hardware::{ObservedGpu, ObservedNode};
 use gristmill::base::ids::{LeaseId, NodeId};
-use gristmill::base::secret::SecretHash;
 use gristmill::base::window::{Instant, Span};
-use gristmill::domain::event::Cause;
-use gristmill::domain::fleet::node::Unit;
 use gristmill::domain::people::installation::Mode;
-use gristmill::store::tables::Table;
-use gristmill::store::{Changes, Command, Order, Read, Subscription};
-use gristmill::wire::node::{FromAgent, LOST_AFTER, LeaseFact, PROTOCOL, ToAgent};
+use gristmill::store::Subscription;
+use gristmill::wire::node::{FromAgent, LOST_AFTER, ToAgent};
+use tokio::sync::{Mutex, MutexGuard};
 
-use super::pieces::{Dice, LONG, NOW, PopIf as _, millis, now, read, record, ticks};
-use crate::bookings::yard::Yard;
+use super::machine::{Machine, Wire};
+use super::pieces::{Dice, NOW, PopIf as _, millis, now, read, record, ticks};
+use super::planted::{Fault, Planted};
+use crate::bookings::yard::{START, Yard};
 
-/// A node's end of the wire.
-enum Wire {
-    /// The next attempt.
-    Waiting {
-        until: i64,
-    },
-    /// An attempt into the void, and the wait after it.
-    Dialling {
-        until: i64,
-        wait: Duration,
-    },
-    Up(Box<Talk>),
-}
-
-/// A connection as both ends see it; either may be gone without the other knowing.
-struct Talk {
-    /// The server's end; `None` once it has closed.
-    server: Option<(Conversation, LinkEnd)>,
-    epoch: u64,
-    to_node: VecDeque<ToAgent>,
-    to_mill: VecDeque<FromAgent>,
-    said: Option<(u64, Vec<LeaseFact>)>,
-    /// When the node last heard anything.
-    heard: i64,
-    woken: bool,
-}
-
-pub struct Machine {
-    pub node: NodeId,
-    credential: Credential,
-    pub observed: ObservedNode,
-    pub leases: Leases,
-    /// The mill's clock less this node's boot clock.
-    boot: i64,
-    /// Whether its agent runs; its leases do in any case.
-    pub agent: bool,
-    /// Whether packets get through.
-    pub reachable: bool,
-    wire: Wire,
-    /// When the server last heard of it.
-    pub heard: i64,
-    /// Silences of nearly a day and more.
-    silences: Vec<(i64, i64)>,
-}
+/// There is one clock: worlds of one process come one after the other.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 pub struct World {
     pub yard: Yard,
@@ -91,11 +45,20 @@ pub struct World {
     patient_until: i64,
     /// How often anything was looked at.
     pub looks: u64,
+    pub planted: Planted,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl World {
     /// Three nodes with one to three GPUs, connected.
     pub async fn new(seed: u64) -> Self {
+        Self::with(seed, None).await
+    }
+
+    /// The same with a fault in it.
+    pub async fn with(seed: u64, fault: Option<Fault>) -> Self {
+        let alone = ALONE.lock().await;
+        NOW.store(START, Ordering::SeqCst);
         let mut dice = Dice::new(seed);
         let yard = Yard::new((&NOW, read), Mode::Showback, &[]).await;
         let root = Arc::new(Root::make("partition", 1, yard.now()).unwrap());
@@ -116,6 +79,8 @@ impl World {
             commits,
             patient_until: 0,
             looks: 0,
+            planted: Planted::new(fault),
+            _alone: alone,
         };
         world.start_server();
         world.pass(Span::from_seconds(10)).await;
@@ -169,6 +134,7 @@ impl World {
         }
         if let Some(fleet) = self.fleet.clone() {
             watch::look(&fleet).await;
+            self.planted.shift_contacts(&fleet).await;
             upkeep::run_with(&fleet.mill, read(), now() < self.patient_until).await.unwrap();
         }
         loop {
@@ -242,7 +208,8 @@ impl World {
             Wire::Waiting { until, .. } if *until <= now => {
                 let Some(fleet) = &self.fleet else { return false };
                 record(&mut self.recorded, machine.node, &machine.greeting());
-                machine.wire = Wire::Up(Box::new(machine.hello(fleet.clone()).await));
+                let talk = machine.hello(fleet.clone()).await;
+                machine.wire = Wire::Up(Box::new(talk));
                 true
             }
             _ => false,
@@ -295,10 +262,11 @@ impl World {
             if let ToAgent::Desired { generation, leases } = message {
                 machine.leases.order(generation, leases);
                 machine.leases.step(now - machine.boot);
+                talk.ordered = true;
             }
             moved = true;
         }
-        moved
+        moved | self.planted.come_late(machine, now).await
     }
 
     /// Looks at what really is the case on the nodes, and holds it against what must never be.
@@ -404,97 +372,5 @@ impl World {
         let machine = &mut self.machines[index];
         machine.leases.crash(now() - machine.boot);
         self.start_agent(index);
-    }
-}
-
-impl Machine {
-    async fn new(yard: &Yard, node: NodeId, dice: &mut Dice) -> Self {
-        let key = SecretHash::of(&node.to_bytes());
-        let decide = move |_: &gristmill::store::View<'_>, _| {
-            let mut changes = Changes::new();
-            changes.index(Table::NodesByKey, key.as_bytes(), &node);
-            Ok((changes, ()))
-        };
-        yard.mill.store.write(Command::new(Cause::Operator), decide).await.unwrap();
-        let view = yard.mill.store.read().unwrap();
-        let units: Vec<Unit> =
-            view.list_via(Table::UnitsByNode, &node.to_bytes(), Order::Ascending, usize::MAX).unwrap();
-        let gpus = units.into_iter().map(|unit| ObservedGpu {
-            uuid: unit.uuid,
-            model: unit.model,
-            index: unit.index,
-            minor: unit.minor,
-            memory_bytes: unit.memory_bytes,
-            ..ObservedGpu::default()
-        });
-        Self {
-            node,
-            credential: Credential { key, serial: "1".to_owned() },
-            observed: ObservedNode { hostname: "box".to_owned(), gpus: gpus.collect(), ..ObservedNode::default() },
-            leases: Leases::default(),
-            boot: now() - dice.signed(1_000_000_000),
-            agent: true,
-            reachable: true,
-            wire: Wire::Waiting { until: now() },
-            heard: now(),
-            silences: Vec::new(),
-        }
-    }
-
-    /// Whether both ends are there and packets get through.
-    pub fn connected(&self) -> bool {
-        matches!(&self.wire, Wire::Up(talk) if talk.server.is_some()) && self.reachable && self.agent
-    }
-
-    /// The last time that it was silent for nearly a day or more between these instants, and until when.
-    pub fn silence(&self, from: i64, until: i64) -> Option<(i64, i64)> {
-        let still = (self.heard, now());
-        let long = |(last, again): &&(i64, i64)| again - last > LONG.as_millis() && *last < until && *again > from;
-        self.silences.iter().chain([&still]).filter(long).max().copied()
-    }
-
-    /// Everything it has, as it would say now.
-    pub fn facts(&self) -> Vec<LeaseFact> {
-        self.leases.facts(now() - self.boot)
-    }
-
-    fn hears(&mut self, now: i64) {
-        if now - self.heard > LONG.as_millis() {
-            self.silences.push((self.heard, now));
-        }
-        self.heard = now;
-    }
-
-    pub fn greeting(&self) -> FromAgent {
-        FromAgent::Hello {
-            protocol: PROTOCOL,
-            version: "test".to_owned(),
-            boot: String::new(),
-            clock: read(),
-            simulated: false,
-            observed: Box::new(self.observed.clone()),
-        }
-    }
-
-    /// A new connection: from the hello to the welcome.
-    async fn hello(&mut self, fleet: Fleet) -> Talk {
-        let opened = Conversation::open(fleet, self.node, self.credential.clone(), self.greeting()).await;
-        let (conversation, end, welcome) = match opened {
-            Ok(opened) => opened,
-            Err(Over::Goodbye(why)) => panic!("{why}"),
-            Err(Over::Gone) => panic!("nobody went away"),
-        };
-        let ToAgent::Welcome { epoch, clock, .. } = welcome else { panic!("{welcome:?}") };
-        self.leases.clock(Offset::between(clock, now() - self.boot));
-        self.hears(now());
-        Talk {
-            server: Some((conversation, end)),
-            epoch,
-            to_node: VecDeque::new(),
-            to_mill: VecDeque::new(),
-            said: None,
-            heard: now(),
-            woken: true,
-        }
     }
 }
