@@ -154,6 +154,10 @@ fn billed_what_ran(world: &World, booking: &BookingView, cost: Credits) {
             let until_then = price(gpus * ((last - start).max(0) / 1000 + 1));
             assert!(cost <= until_then, "{booking:#?} was last heard of at {last} and cost {cost:?}");
         }
+        (None, Some("lost")) => {
+            let restarted = machine.crashes.iter().any(|at| (start..=end).contains(at));
+            assert!(restarted, "{booking:#?} was given up although its node never lost it");
+        }
         _ => {}
     }
     if matches!(booking.state.as_str(), "failed" | "cancelled") {
@@ -270,7 +274,7 @@ async fn cut_healed_and_restarted_in_any_order_4() {
 
 /// What a broken invariant says, in words that only the checks of this test use.
 fn breach(panic: &(dyn std::any::Any + Send)) -> Option<String> {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 10] = [
         "two leases at work on",
         "was not told what it shall do",
         "is not back",
@@ -279,6 +283,7 @@ fn breach(panic: &(dyn std::any::Any + Send)) -> Option<String> {
         "and cost",
         "a later word changed what",
         "was settled and is live again",
+        "although its node never lost it",
         "but Lease",
     ];
     let said = panic.downcast_ref::<String>()?;

@@ -17,6 +17,9 @@ const HEIGHT: f64 = 100.0;
 const TICKS: i64 = 4;
 const MIB: u64 = 1 << 20;
 
+/// What scripts call a second line, and where its value comes from.
+type Second = (&'static str, fn(&Point) -> Option<f64>);
+
 /// What is charted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
@@ -84,8 +87,8 @@ impl Measure {
         }
     }
 
-    /// A second line in the same frame, and what scripts call it.
-    fn second(self) -> Option<(&'static str, fn(&Point) -> Option<f64>)> {
+    /// A second line in the same frame.
+    fn second(self) -> Option<Second> {
         match self {
             Self::Temperature => Some(("memory_temperature", |point| point.memory_temperature.map(f64::from))),
             Self::Cores => Some(("tensor", |point| point.tensor.map(f64::from))),

@@ -49,6 +49,7 @@ pub struct Talk {
     pub woken: bool,
     /// An order has come over it.
     pub ordered: bool,
+    pub began: i64,
 }
 
 pub struct Machine {
@@ -67,6 +68,10 @@ pub struct Machine {
     pub heard: i64,
     /// Silences of nearly a day and more.
     silences: Vec<(i64, i64)>,
+    /// When the whole machine restarted.
+    pub crashes: Vec<i64>,
+    /// The last report of its leases, over whichever connection.
+    pub said: Vec<LeaseFact>,
     /// What a planted fault remembers of the connection before this one.
     pub before: Option<Before>,
 }
@@ -102,6 +107,8 @@ impl Machine {
             wire: Wire::Waiting { until: now() },
             heard: now(),
             silences: Vec::new(),
+            crashes: Vec::new(),
+            said: Vec::new(),
             before: None,
         }
     }
@@ -162,6 +169,7 @@ impl Machine {
             heard: now(),
             woken: true,
             ordered: false,
+            began: now(),
         }
     }
 }

@@ -33,9 +33,12 @@ pub struct Before {
 
 impl Before {
     pub fn of(machine: &Machine) -> Self {
-        Self { orders: (machine.leases.generation, machine.leases.desired().to_vec()), facts: machine.facts() }
+        Self { orders: (machine.leases.generation, machine.leases.desired().to_vec()), facts: machine.said.clone() }
     }
 }
+
+/// So late comes what was under way, in milliseconds: long enough for work to have begun meanwhile.
+const LATE: i64 = 300_000;
 
 /// The fault of a world, if it has one.
 pub struct Planted {
@@ -69,14 +72,14 @@ impl Planted {
         }
     }
 
-    /// What was under way on the connection before arrives once the new one has brought its first order.
+    /// What was under way on the connection before arrives some minutes after the new one has brought its first order.
     pub async fn come_late(&self, machine: &mut Machine, now: i64) -> bool {
         let late = matches!(self.fault, Some(Fault::FencedOrdersObeyed | Fault::LateReportBelieved));
         if !late || !machine.reachable || !machine.agent {
             return false;
         }
         let Wire::Up(talk) = &mut machine.wire else { return false };
-        if !talk.ordered {
+        if !talk.ordered || now - talk.began < LATE {
             return false;
         }
         let Some(Before { orders: (generation, leases), facts }) = machine.before.take() else { return false };

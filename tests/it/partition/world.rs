@@ -231,6 +231,7 @@ impl World {
                 let report = FromAgent::Leases { epoch: talk.epoch, generation, leases: facts.clone() };
                 record(&mut self.recorded, machine.node, &report);
                 talk.to_mill.push_back(report);
+                machine.said.clone_from(&facts);
                 talk.said = Some((generation, facts));
                 moved = true;
             }
@@ -371,6 +372,7 @@ impl World {
         self.stop_agent(index);
         let machine = &mut self.machines[index];
         machine.leases.crash(now() - machine.boot);
+        machine.crashes.push(now());
         self.start_agent(index);
     }
 }
