@@ -1,10 +1,10 @@
-//! Chooses the role by the first word: the server and what belongs to it, or a verb of the command line. The two inner roles
-//! are started by the program itself and are in no help text.
+//! Chooses the role by the first word: the server and what belongs to it, or a verb of the command line. The three inner
+//! roles are started by the program itself and are in no help text.
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use gristmill::agent::shim;
+use gristmill::agent::{check, shim};
 use gristmill::cli::{Globals, Verb};
 use gristmill::config;
 use gristmill::launch::{self, clients};
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["shim", "--dir", dir] => shim::run(Path::new(dir)),
+        [check::child::ROLE] => check::child::run(),
         ["inner", ..] => shim::inner(&arguments[1..]),
         _ => role(Line::parse()),
     }

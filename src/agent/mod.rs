@@ -3,6 +3,7 @@
 //! next agent in the same directory finds them again.
 pub mod archive;
 pub mod boot;
+pub mod check;
 pub mod converge;
 pub mod dial;
 pub mod follow;

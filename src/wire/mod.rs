@@ -2,6 +2,7 @@
 //! leaf: it knows `base` alone, so that server, agent and command line agree without knowing each other. It refuses
 //! behaviour beyond encoding.
 pub mod api;
+pub mod check;
 pub mod frame;
 pub mod lease;
 pub mod node;

@@ -1,5 +1,6 @@
 //! What GPUs this node has and what they read. It refuses to pretend: without a driver there is a typed problem, never an
 //! empty list, and simulated GPUs come only when they are asked for.
+pub mod cuda;
 pub mod events;
 mod inventory;
 mod links;
