@@ -70,6 +70,10 @@ fn carry_out(runtime: &Runtime, role: Role, globals: Globals) -> ExitCode {
             launch::logs::start(settings.log_json);
             serve(runtime, *settings)
         }
+        Role::Agent(args) if args.selftest.selftest => {
+            launch::logs::start_quiet();
+            runtime.block_on(launch::selftest::run(args.selftest, args.simulated_gpus, globals.json))
+        }
         Role::Agent(args) => {
             launch::logs::start(args.log_json);
             let done = runtime.block_on(launch::agent::run(*args));

@@ -20,6 +20,7 @@ pub mod place;
 pub mod preflight;
 pub mod readings;
 pub mod runtime;
+pub mod selftest;
 pub mod shim;
 pub mod simulate;
 pub mod spec;

@@ -11,6 +11,7 @@ use crate::agent::preflight::{self, Ground};
 use crate::agent::{self, AgentError, AgentSettings, Entered};
 use crate::base::preflight::any_stops;
 use crate::base::secret::Secret;
+use crate::launch::selftest::SelftestArgs;
 use crate::wire::node::JOIN_TOKEN_ENV;
 
 /// What `gristmill agent` takes. The join token comes in GRISTMILL_JOIN_TOKEN or on standard input.
@@ -20,7 +21,7 @@ pub struct AgentArgs {
     #[arg(long, env = "GRISTMILL_AGENT_DATA", default_value_os_t = default_data())]
     pub data: PathBuf,
     /// The mill's gateway, such as https://mill.lab:8443
-    #[arg(long, required_unless_present = "check")]
+    #[arg(long, required_unless_present_any = ["check", "selftest"])]
     pub server: Option<Server>,
     /// Only look this machine over and say what is missing; with --server also whether the mill is in reach
     #[arg(long, conflicts_with = "join")]
@@ -34,6 +35,8 @@ pub struct AgentArgs {
     /// The mill's root as a file (PEM)
     #[arg(long)]
     pub root: Option<PathBuf>,
+    #[command(flatten)]
+    pub selftest: SelftestArgs,
     /// Offer so many simulated GPUs to a simulated mill
     #[arg(long)]
     pub simulated_gpus: Option<u32>,

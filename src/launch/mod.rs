@@ -6,6 +6,7 @@ pub mod local_node;
 pub mod logs;
 pub mod memory;
 pub mod restore;
+pub mod selftest;
 pub mod serve;
 pub mod service;
 pub mod setup;

@@ -64,32 +64,64 @@ pub struct SimulatedGpu {
 #[serde(rename_all = "snake_case", tag = "fault")]
 pub enum SimulatedFault {
     /// A bit of memory that always reads the other way than it was written.
-    FlippedBit { byte: u64, bit: u8 },
+    FlippedBit {
+        byte: u64,
+        bit: u8,
+    },
     /// A bit that stays as it is.
-    StuckBit { byte: u64, bit: u8, value: bool },
+    StuckBit {
+        byte: u64,
+        bit: u8,
+        value: bool,
+    },
     /// An address line is dead: both halves of a power of two are the same memory.
-    DeadLine { bytes: u64 },
+    DeadLine {
+        bytes: u64,
+    },
     /// A processor turns a bit over in what it computes.
-    WrongProcessor { processor: u32, bit: u8 },
+    WrongProcessor {
+        processor: u32,
+        bit: u8,
+    },
     /// A processor never gets work.
-    IdleProcessor { processor: u32 },
+    IdleProcessor {
+        processor: u32,
+    },
     /// Copies take so many times as long.
-    SlowCopy { times: u32 },
+    SlowCopy {
+        times: u32,
+    },
     /// It slows down under load, by so many percent.
-    Fading { percent: u32 },
+    Fading {
+        percent: u32,
+    },
     /// Memory keeps its old content here whatever is written by kernels that wipe.
-    Unwipeable { byte: u64 },
+    Unwipeable {
+        byte: u64,
+    },
     /// Only so many percent of its memory can be had.
-    OutOfMemory { percent: u32 },
+    OutOfMemory {
+        percent: u32,
+    },
     /// From this operation on each one ends with the same error.
-    Sticky { after: u32 },
+    Sticky {
+        after: u32,
+    },
     /// From this operation on it is not there any more.
-    Vanish { after: u32 },
+    Vanish {
+        after: u32,
+    },
     /// This operation never ends.
-    Hang { after: u32 },
+    Hang {
+        after: u32,
+    },
     /// The process panics, is killed as by a bad pointer, or writes nonsense.
-    Panic { after: u32 },
-    Segfault { after: u32 },
+    Panic {
+        after: u32,
+    },
+    Segfault {
+        after: u32,
+    },
     Garbage,
 }
 

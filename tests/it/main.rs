@@ -4,6 +4,7 @@
 mod api;
 mod bookings;
 mod browser;
+mod check;
 mod cli;
 mod edge;
 mod enrol;

@@ -56,11 +56,8 @@ fn parse(text: &str) -> Result<ChildOrder, String> {
 
 fn report(order: &ChildOrder) -> CheckReport {
     let began = clock::now();
-    let unopened = CheckedGpu {
-        uuid: order.gpu.uuid().to_owned(),
-        model: order.gpu.model().to_owned(),
-        ..CheckedGpu::default()
-    };
+    let unopened =
+        CheckedGpu { uuid: order.gpu.uuid().to_owned(), model: order.gpu.model().to_owned(), ..CheckedGpu::default() };
     let (gpu, verdict, found) = match open(order) {
         Ok(mut device) => {
             let mut say = |done, of, doing: &str| tell(&FromChild::Progress { done, of, doing: doing.to_owned() });

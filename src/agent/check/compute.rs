@@ -1,9 +1,8 @@
 //! Checks of arithmetic: exact products, unanimity of full mantissas, the probe. Each notes on which processors its blocks
 //! ran, and passes only when every processor has answered. They refuse any tolerance.
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use super::device::{Device, DeviceError, Region, download, upload, zeroed};
+use super::device::{Device, DeviceError, Region, Seconds, Sizes, download, upload, zeroed};
 use super::kernel::{Factors, Kernel, NOWHERE, Planted};
 use super::{Bench, Done};
 use crate::base::check::{Code, Unit, Verdict};
@@ -78,12 +77,12 @@ fn everywhere(
     answers: &Answers,
     kernel: &Kernel,
     judge: &mut dyn FnMut(&[(u64, u64)]),
-) -> Result<(BTreeSet<u64>, Duration), DeviceError> {
-    let (mut seen, mut took) = (BTreeSet::new(), Duration::ZERO);
+) -> Result<(BTreeSet<u64>, Seconds), DeviceError> {
+    let (mut seen, mut took) = (BTreeSet::new(), 0.0);
     for attempt in 0..ATTEMPTS {
         answers.clear(bench.device)?;
         let once = bench.device.run(answers.blocks, kernel)?;
-        took = if attempt == 0 { once } else { took.min(once) };
+        took = if attempt == 0 { once } else { once.min(took) };
         let answered = answers.read(bench.device)?;
         judge(&answered);
         seen.extend(answered.iter().map(|(who, _)| *who).filter(|who| *who != NO_SM));
@@ -109,7 +108,10 @@ pub(super) fn products(bench: &mut Bench<'_>) -> Done {
     let print = product::fingerprint(&values).wrapping_mul(rounds);
     let expected: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let expected = upload(bench.device, &expected)?;
-    let log = zeroed(bench.device, WORDS)?;
+    let log = match bench.log()? {
+        Ok(log) => log,
+        Err(verdict) => return Ok(verdict),
+    };
     let blocks = bench.blocks();
     let answers = Answers::take(bench.device, blocks)?;
     let mut verdict = Verdict::Passed;
@@ -178,16 +180,18 @@ pub(super) fn unanimity(bench: &mut Bench<'_>) -> Done {
     let sizes = bench.device.sizes();
     let blocks = bench.blocks();
     let answers = Answers::take(bench.device, blocks)?;
-    let wanted = Duration::from_secs(u64::from(bench.order.measure));
-    let (mut worked, mut round, mut seen) = (Duration::ZERO, 0u64, BTreeSet::new());
+    let wanted = f64::from(bench.order.measure);
+    let (began, mut worked) = (bench.device.clock(), 0.0);
+    let (mut round, mut seen) = (0u64, BTreeSet::new());
     let mut verdict = Verdict::Passed;
     while round == 0 || worked < wanted {
-        let share = if wanted.is_zero() { 0.0 } else { worked.as_secs_f64() / wanted.as_secs_f64() * 100.0 };
+        let share = if wanted > 0.0 { worked / wanted * 100.0 } else { 0.0 };
         (bench.say)(share as u32, 100, "full mantissas on every processor");
         let key = if round == 0 { TENSOR_SEED } else { mix(bench.order.seed ^ round) };
-        let (again, took) = scalar_round(bench, &answers, sizes.steps, key, &mut verdict)?;
+        let again = scalar_round(bench, &answers, sizes.steps, key, &mut verdict)?;
         seen.extend(again);
-        worked += took + tensor_round(bench, &answers, sizes.deep, key, round == 0, &mut verdict)?;
+        tensor_round(bench, &answers, key, round == 0, &mut verdict)?;
+        worked = bench.device.clock() - began;
         round += 1;
         if !matches!(verdict, Verdict::Passed) {
             break;
@@ -204,7 +208,7 @@ fn scalar_round(
     steps: u32,
     key: u64,
     verdict: &mut Verdict,
-) -> Result<(BTreeSet<u64>, Duration), DeviceError> {
+) -> Result<BTreeSet<u64>, DeviceError> {
     let right = unanimity::block(super::kernel::THREADS, steps, key);
     let kernel = Kernel::Scalar {
         steps: u64::from(steps),
@@ -214,24 +218,24 @@ fn scalar_round(
         planted: Planted::NOTHING,
     };
     let mut wrong = BTreeSet::new();
-    let (seen, took) = everywhere(bench, answers, &kernel, &mut |answered| {
+    let (seen, _) = everywhere(bench, answers, &kernel, &mut |answered| {
         wrong.extend(answered.iter().filter(|(_, sum)| *sum != right).map(|(who, _)| *who));
     })?;
     if !wrong.is_empty() {
         let said = format!("scalar arithmetic differs from the CPU's on processor {}", named(&wrong));
         *verdict = std::mem::replace(verdict, Verdict::Passed).and(Verdict::failed(Code::Arithmetic, said));
     }
-    Ok((seen, took))
+    Ok(seen)
 }
 
 fn tensor_round(
     bench: &mut Bench<'_>,
     answers: &Answers,
-    deep: u32,
     key: u64,
     known: bool,
     verdict: &mut Verdict,
-) -> Result<Duration, DeviceError> {
+) -> Result<(), DeviceError> {
+    let Sizes { deep, repeats, .. } = bench.device.sizes();
     let tile = u64::from(TILE * TILE);
     let halves = |tiles: u64, key| -> Vec<u8> {
         unanimity::mantissas(tiles * tile, key).iter().flat_map(|half| half.to_le_bytes()).collect()
@@ -242,17 +246,17 @@ fn tensor_round(
         left: left.at,
         right: right.at,
         deep: u64::from(deep),
-        rounds: 16,
+        rounds: u64::from(repeats),
         sums: answers.sums.at,
         who: answers.who.at,
         planted: Planted { sm: NOWHERE, at: 0, bits: 0 },
     };
     let mut all = Vec::new();
-    let (_, took) = everywhere(bench, answers, &kernel, &mut |answered| all.extend_from_slice(answered))?;
+    everywhere(bench, answers, &kernel, &mut |answered| all.extend_from_slice(answered))?;
     bench.device.give(left)?;
     bench.device.give(right)?;
     let sums: Vec<u64> = all.iter().map(|(_, sum)| *sum).collect();
-    let Some((most, others)) = unanimity::dissenters(&sums) else { return Ok(took) };
+    let Some((most, others)) = unanimity::dissenters(&sums) else { return Ok(()) };
     let failed = |said| Verdict::failed(Code::Dissent, said);
     if !others.is_empty() {
         let who: BTreeSet<u64> = others.iter().map(|at| all[*at].0).collect();
@@ -270,7 +274,7 @@ fn tensor_round(
             _ => {}
         }
     }
-    Ok(took)
+    Ok(())
 }
 
 /// Answers the mill's challenge. Whether the answer is right is the mill's to say.
@@ -300,6 +304,6 @@ pub(super) fn probe(bench: &mut Bench<'_>) -> Done {
     let seen: BTreeSet<u64> = answers.read(bench.device)?.iter().map(|(who, _)| *who).collect();
     bench.found.answer = download(bench.device, sums, size as usize)?;
     bench.count("processors_answered", seen.len() as u64, Unit::Count);
-    bench.figure("product", super::millis(took), Unit::Milliseconds);
+    bench.figure("product", took * 1e3, Unit::Milliseconds);
     Ok(Verdict::Passed)
 }

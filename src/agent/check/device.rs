@@ -1,11 +1,11 @@
 //! A GPU as the checks use it: memory, kernels, copies, readings. The driver is one, the simulator another, and the checks
 //! know neither. It refuses to hide how a call failed: what the GPU did wrong and what could not be asked are different
 //! answers.
-use std::time::Duration;
-
 use super::kernel::Kernel;
 use crate::base::check::{CheckedGpu, Code, Verdict};
 use crate::base::hardware::PcieLink;
+use crate::base::proof::log::{Mismatches, WORDS};
+use crate::base::proof::pattern::{Pattern, STEP};
 use crate::base::proof::product::Shape;
 use crate::base::telemetry::GpuReading;
 
@@ -64,15 +64,28 @@ pub struct Memory {
     pub total: u64,
 }
 
+/// How long a GPU worked, in seconds. Not a `Duration`: a simulated copy of a few bytes takes less than its nanosecond.
+pub type Seconds = f64;
+
 /// Where bytes are copied by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    Within { to: Region, from: Region },
+    Within {
+        to: Region,
+        from: Region,
+    },
     /// From memory of the host that the GPU reaches by itself.
-    FromHost { to: Region },
-    ToHost { from: Region },
+    FromHost {
+        to: Region,
+    },
+    ToHost {
+        from: Region,
+    },
     /// To memory of the peer with this number, which is taken for it.
-    Peer { from: Region, peer: usize },
+    Peer {
+        from: Region,
+        peer: usize,
+    },
 }
 
 /// How large the work of one launch is: a CPU that plays a GPU does less.
@@ -81,8 +94,9 @@ pub struct Sizes {
     pub product: Shape,
     /// Steps of the scalar chain.
     pub steps: u32,
-    /// Tiles that the tensor cores add up.
+    /// Tiles that the tensor cores add up, and how often.
     pub deep: u32,
+    pub repeats: u32,
     /// Bytes of a copy, at most.
     pub copy: u64,
     /// Blocks for each processor.
@@ -94,12 +108,19 @@ impl Sizes {
         product: Shape { rows: 128, columns: 128, depth: 1024 },
         steps: 4096,
         deep: 64,
+        repeats: 64,
         copy: 4 << 30,
         blocks: 4,
     };
     /// The CPU plays all threads one after another.
-    pub const SIMULATED: Self =
-        Self { product: Shape { rows: 16, columns: 16, depth: 32 }, steps: 2, deep: 1, copy: 4096, blocks: 1 };
+    pub const SIMULATED: Self = Self {
+        product: Shape { rows: 16, columns: 16, depth: 32 },
+        steps: 2,
+        deep: 1,
+        repeats: 1,
+        copy: 4096,
+        blocks: 1,
+    };
 }
 
 /// A GPU under test. Calls return when their work is done.
@@ -113,12 +134,14 @@ pub trait Device {
     fn give(&mut self, region: Region) -> Result<(), DeviceError>;
     fn write(&mut self, to: u64, bytes: &[u8]) -> Result<(), DeviceError>;
     fn read(&mut self, from: u64, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Since it was opened, its own work and everything between counted.
+    fn clock(&self) -> Seconds;
     /// Runs a kernel in so many blocks of 256 threads and answers how long the GPU worked.
-    fn run(&mut self, blocks: u32, kernel: &Kernel) -> Result<Duration, DeviceError>;
+    fn run(&mut self, blocks: u32, kernel: &Kernel) -> Result<Seconds, DeviceError>;
     /// Copies so many times and answers how long that took.
-    fn copy(&mut self, route: Route, times: u32) -> Result<Duration, DeviceError>;
+    fn copy(&mut self, route: Route, times: u32) -> Result<Seconds, DeviceError>;
     /// From the host's view: a tiny kernel launched and waited for.
-    fn round_trip(&mut self, kernel: &Kernel) -> Result<Duration, DeviceError>;
+    fn round_trip(&mut self, kernel: &Kernel) -> Result<Seconds, DeviceError>;
     /// The other GPUs that were ordered, by UUID, and whether this one reaches them by itself.
     fn peers(&mut self) -> Result<Vec<(String, bool)>, DeviceError>;
     /// What it reads now, where the driver says it.
@@ -148,6 +171,22 @@ pub fn upload(device: &mut dyn Device, bytes: &[u8]) -> Result<Region, DeviceErr
 /// Memory for so many words, all zero.
 pub fn zeroed(device: &mut dyn Device, words: usize) -> Result<Region, DeviceError> {
     upload(device, &vec![0; words * 8])
+}
+
+/// An empty log, in memory that has just shown that it keeps what is written to it: errors noted in a broken place would be
+/// lost. What differed there otherwise.
+pub fn log(device: &mut dyn Device) -> Result<Result<Region, Mismatches>, DeviceError> {
+    let wanted: Vec<u64> = (0..WORDS as u64).map(|place| Pattern::hashed(place ^ STEP).word(place)).collect();
+    let region = upload(device, &bytes_of(&wanted))?;
+    let mut found = Mismatches::default();
+    for (place, (wanted, got)) in (0u64..).zip(wanted.iter().zip(download(device, region, WORDS)?)) {
+        found.compare(place * 8, *wanted, got, None);
+    }
+    if !found.is_empty() {
+        return Ok(Err(found));
+    }
+    device.write(region.at, &[0; WORDS * 8])?;
+    Ok(Ok(region))
 }
 
 /// Reads so many words from the start of a region.

@@ -1,11 +1,10 @@
 //! Checks of speed: copies, sustained load, latency. Figures are told as they are; only what has a bar is judged, and a soak
 //! judges the GPU beside itself. They refuse datasheets.
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use super::device::{DeviceError, Region, Route, download, upload, zeroed};
+use super::device::{DeviceError, Region, Route, Seconds, download, upload, zeroed};
 use super::kernel::{Kernel, Piece};
-use super::{Bench, Done, gigabytes, millis};
+use super::{Bench, Done, gigabytes};
 use crate::base::check::judge::{About, Bar, Way, median};
 use crate::base::check::{Code, Unit, Verdict};
 use crate::base::proof::log::{Mismatches, WORDS};
@@ -21,7 +20,7 @@ const TROUBLE: u64 = 0x8 | 0x20 | 0x40 | 0x80;
 /// Reached at the power limit, which full load does by design.
 const POWER_CAP: u64 = 0x4;
 /// One launch of the load works about so long.
-const STRIDE: Duration = Duration::from_millis(500);
+const STRIDE: Seconds = 0.5;
 /// Warps of a block, each with two rows of tiles.
 const LEFT_TILES: u64 = 16;
 
@@ -46,7 +45,10 @@ fn two_regions(bench: &mut Bench<'_>) -> Result<(Region, Region), DeviceError> {
 pub(super) fn bandwidth(bench: &mut Bench<'_>) -> Done {
     const STEPS: u32 = 4;
     let times = bench.order.measure.max(1);
-    let log = zeroed(bench.device, WORDS)?;
+    let log = match bench.log()? {
+        Ok(log) => log,
+        Err(verdict) => return Ok(verdict),
+    };
     let (from, to) = two_regions(bench)?;
     let (blocks, pattern) = (bench.blocks() * 2, Pattern::hashed(bench.order.seed));
     let piece = |region: Region| Piece { at: region.at, pairs: region.pairs(), first: 0 };
@@ -55,7 +57,7 @@ pub(super) fn bandwidth(bench: &mut Bench<'_>) -> Done {
     (bench.say)(0, STEPS, "within the GPU");
     // The first one finds cold clocks.
     bench.device.run(blocks, &kernel)?;
-    let mut took = Duration::ZERO;
+    let mut took = 0.0;
     for _ in 0..times {
         took += bench.device.run(blocks, &kernel)?;
     }
@@ -68,10 +70,9 @@ pub(super) fn bandwidth(bench: &mut Bench<'_>) -> Done {
     bench.device.copy(Route::Within { to, from }, 1)?;
     let took = bench.device.copy(Route::Within { to, from }, times)?;
     bench.figure("device_to_device_by_driver", gigabytes(2 * bytes, took), Unit::GigabytesPerSecond);
-    for (step, way, route) in [
-        (2, Way::HostToDevice, Route::FromHost { to }),
-        (3, Way::DeviceToHost, Route::ToHost { from }),
-    ] {
+    for (step, way, route) in
+        [(2, Way::HostToDevice, Route::FromHost { to }), (3, Way::DeviceToHost, Route::ToHost { from })]
+    {
         (bench.say)(step, STEPS, way.name());
         bench.device.copy(route, 1)?;
         let took = bench.device.copy(route, times)?;
@@ -161,17 +162,19 @@ pub(super) fn soak(bench: &mut Bench<'_>) -> Done {
     let count = blocks as usize;
     let (sums, who) = (zeroed(bench.device, count)?, zeroed(bench.device, count)?);
     let kernel = |rounds| Kernel::Load { left: left.at, right: right.at, rounds, sums: sums.at, who: who.at };
-    let trial = bench.device.run(blocks, &kernel(64))?;
-    let rounds = (64.0 * STRIDE.as_secs_f64() / trial.as_secs_f64().max(1e-7)).clamp(64.0, 1e9) as u64;
-    let wanted = Duration::from_secs(u64::from(bench.order.measure.max(1)));
-    let (mut worked, mut rates, mut weather) = (Duration::ZERO, Vec::new(), Weather::default());
+    let trial = bench.device.run(blocks, &kernel(1))?;
+    let trial = bench.device.run(blocks, &kernel(16))?.min(trial * 16.0);
+    let rounds = (16.0 * STRIDE / trial.max(1e-7)).clamp(1.0, 1e9) as u64;
+    let wanted = f64::from(bench.order.measure.max(1));
+    let (mut worked, mut rates, mut weather) = (0.0, Vec::new(), Weather::default());
+    let began = bench.device.clock();
     let mut wrong = BTreeSet::new();
     while worked < wanted {
-        let share = (worked.as_secs_f64() / wanted.as_secs_f64() * 100.0) as u32;
+        let share = (worked / wanted * 100.0) as u32;
         (bench.say)(share, 100, "load");
         bench.device.write(sums.at, &vec![0; count * 8])?;
-        let took = bench.device.run(blocks, &kernel(rounds))?.max(Duration::from_micros(1));
-        worked += took;
+        let took = bench.device.run(blocks, &kernel(rounds))?.max(1e-6);
+        worked = bench.device.clock() - began;
         // Eight warps, four products of 64 a round, 2 · 16³ operations each.
         let operations = rounds * u64::from(blocks) * 8 * 4 * 64 * 8192;
         rates.push(gigabytes(operations, took) / 1e3);
@@ -223,7 +226,7 @@ pub(super) fn latency(bench: &mut Bench<'_>) -> Done {
     bench.device.round_trip(&kernel)?;
     let mut took = Vec::new();
     for _ in 0..launches {
-        took.push(millis(bench.device.round_trip(&kernel)?) * 1e3);
+        took.push(bench.device.round_trip(&kernel)? * 1e6);
     }
     took.sort_unstable_by(f64::total_cmp);
     bench.figure("launch_and_wait", median(&took).unwrap_or(0.0), Unit::Microseconds);

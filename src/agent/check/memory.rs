@@ -1,10 +1,8 @@
 //! Checks of memory: patterns by place, moving inversions, and the wipe between tenants. All that can be had is taken first;
 //! what could not be had is said in bytes. They refuse to pass on less than 97 % of the free memory.
-use std::time::Duration;
-
-use super::device::{Device, DeviceError, Region, download, zeroed};
+use super::device::{Device, DeviceError, Region, Seconds, download, zeroed};
 use super::kernel::{Kernel, Piece};
-use super::{Bench, Done, gigabytes, millis};
+use super::{Bench, Done, gigabytes};
 use crate::base::check::{Code, Unit, Verdict};
 use crate::base::proof::log::{Mismatches, WORDS};
 use crate::base::proof::pattern::{Pattern, inversion, mix};
@@ -63,7 +61,8 @@ impl Held {
 
     /// The device's address of a byte of the whole.
     fn address(&self, byte: u64) -> Option<u64> {
-        let piece = self.pieces().find(|piece| (piece.first * 8..piece.first * 8 + piece.pairs * 16).contains(&byte))?;
+        let piece =
+            self.pieces().find(|piece| (piece.first * 8..piece.first * 8 + piece.pairs * 16).contains(&byte))?;
         Some(piece.at + byte - piece.first * 8)
     }
 
@@ -82,14 +81,10 @@ impl Held {
 }
 
 /// A pass over all pieces; answers how long the GPU worked.
-fn sweep(
-    bench: &mut Bench<'_>,
-    held: &Held,
-    kernel: impl Fn(Piece) -> Kernel,
-) -> Result<Duration, DeviceError> {
+fn sweep(bench: &mut Bench<'_>, held: &Held, kernel: impl Fn(Piece) -> Kernel) -> Result<Seconds, DeviceError> {
     // Memory wants more threads than arithmetic does.
     let blocks = bench.blocks() * 2;
-    held.pieces().try_fold(Duration::ZERO, |sum, piece| Ok(sum + bench.device.run(blocks, &kernel(piece))?))
+    held.pieces().try_fold(0.0, |sum, piece| Ok(sum + bench.device.run(blocks, &kernel(piece))?))
 }
 
 /// Reads the log and empties nothing: one log serves a whole check.
@@ -123,14 +118,17 @@ fn plant(bench: &mut Bench<'_>, held: &Held) -> Result<(), DeviceError> {
 
 /// Hash of the place, its inverse, then stripes; each over the whole before any of it is read.
 pub(super) fn patterns(bench: &mut Bench<'_>) -> Done {
-    let log = zeroed(bench.device, WORDS)?;
+    let log = match bench.log()? {
+        Ok(log) => log,
+        Err(verdict) => return Ok(verdict),
+    };
     let held = Held::take(bench.device)?;
     let lacking = held.lacking(bench);
     let hashed = Pattern::hashed(bench.order.seed);
     let stripes = Pattern::constant(0x5555_5555_5555_5555);
     let all = [hashed, hashed.inverted(), stripes, stripes.inverted()];
     let count = all.len().min(bench.order.measure as usize + 1);
-    let (mut took, mut bytes) = (Duration::ZERO, 0);
+    let (mut took, mut bytes) = (0.0, 0);
     for (done, pattern) in (0u32..).zip(&all[..count]) {
         (bench.say)(done, u32::try_from(count).unwrap_or(4), "patterns");
         took += sweep(bench, &held, |piece| Kernel::Fill { piece, pattern: *pattern })?;
@@ -145,17 +143,19 @@ pub(super) fn patterns(bench: &mut Bench<'_>) -> Done {
 
 /// Each pattern is written, read and inverted upward, read and inverted downward, and read; then the hash of the place.
 pub(super) fn inversions(bench: &mut Bench<'_>) -> Done {
-    let log = zeroed(bench.device, WORDS)?;
+    let log = match bench.log()? {
+        Ok(log) => log,
+        Err(verdict) => return Ok(verdict),
+    };
     let held = Held::take(bench.device)?;
     let lacking = held.lacking(bench);
     let rounds = bench.order.measure.max(1);
     let at = log.at;
-    let (mut took, mut bytes) = (Duration::ZERO, 0);
+    let (mut took, mut bytes) = (0.0, 0);
     for round in 0..=rounds {
         (bench.say)(round, rounds + 1, "moving inversions");
         let last = round == rounds;
-        let pattern =
-            if last { Pattern::hashed(bench.order.seed) } else { Pattern::constant(inversion(round)) };
+        let pattern = if last { Pattern::hashed(bench.order.seed) } else { Pattern::constant(inversion(round)) };
         took += sweep(bench, &held, |piece| Kernel::Fill { piece, pattern })?;
         plant(bench, &held)?;
         took += sweep(bench, &held, |piece| Kernel::Invert { piece, pattern, log: at, down: false })?;
@@ -175,7 +175,10 @@ pub(super) fn inversions(bench: &mut Bench<'_>) -> Done {
 /// there itself.
 pub(super) fn wipe(bench: &mut Bench<'_>) -> Done {
     const STEPS: u32 = 4;
-    let log = zeroed(bench.device, WORDS)?;
+    let log = match bench.log()? {
+        Ok(log) => log,
+        Err(verdict) => return Ok(verdict),
+    };
     let counts = zeroed(bench.device, 4)?;
     let held = Held::take(bench.device)?;
     let lacking = held.lacking(bench);
@@ -190,7 +193,7 @@ pub(super) fn wipe(bench: &mut Bench<'_>) -> Done {
     (bench.say)(2, STEPS, "verifying");
     let verified = sweep(bench, &held, |piece| Kernel::Verify { piece, pattern, log: log.at })?;
     let bytes = held.bytes();
-    bench.figure("wipe_and_verify", millis(wiped + verified), Unit::Milliseconds);
+    bench.figure("wipe_and_verify", (wiped + verified) * 1e3, Unit::Milliseconds);
     bench.figure("written", gigabytes(bytes, wiped), Unit::GigabytesPerSecond);
     bench.figure("read", gigabytes(bytes, verified), Unit::GigabytesPerSecond);
     bench.figure("wiped_and_verified", gigabytes(2 * bytes, wiped + verified), Unit::GigabytesPerSecond);

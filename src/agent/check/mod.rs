@@ -12,9 +12,7 @@ mod memory;
 pub mod parent;
 pub mod simulator;
 
-use std::time::Duration;
-
-use self::device::{Device, DeviceError};
+use self::device::{Device, DeviceError, Region, Seconds};
 use crate::base::check::{CheckKind, CheckOrder, Code, Figure, Unit, Verdict, clipped};
 use crate::base::check::{MOST_FIGURES, MOST_NOTES};
 use crate::base::proof::log::Mismatches;
@@ -55,6 +53,15 @@ impl Bench<'_> {
         if self.found.notes.len() < MOST_NOTES {
             self.found.notes.push(clipped(text));
         }
+    }
+
+    /// An empty log, or the verdict where the memory for it is broken already.
+    pub(crate) fn log(&mut self) -> Result<Result<Region, Verdict>, DeviceError> {
+        Ok(device::log(self.device)?.map_err(|found| {
+            let said = format!("{} words differ in the first memory that was taken", found.words);
+            self.found.mismatches = found;
+            Verdict::failed(Code::Memory, said)
+        }))
     }
 
     /// Blocks that fill every processor.
@@ -110,13 +117,8 @@ fn counted_errors(bench: &mut Bench<'_>, before: Option<&GpuReading>, after: Opt
 
 /// GB/s of so many bytes in that time.
 #[allow(clippy::cast_precision_loss)]
-pub(crate) fn gigabytes(bytes: u64, took: Duration) -> f64 {
-    let seconds = took.as_secs_f64();
-    if seconds > 0.0 { bytes as f64 / seconds / 1e9 } else { 0.0 }
-}
-
-pub(crate) fn millis(took: Duration) -> f64 {
-    took.as_secs_f64() * 1e3
+pub(crate) fn gigabytes(bytes: u64, took: Seconds) -> f64 {
+    if took > 0.0 { bytes as f64 / took / 1e9 } else { 0.0 }
 }
 
 /// What every check ends with, or why it could not go on.

@@ -3,10 +3,8 @@
 mod kernels;
 mod memory;
 
-use std::time::Duration;
-
 use self::memory::Cells;
-use super::device::{Device, DeviceError, Memory, Region, Route, Sizes};
+use super::device::{Device, DeviceError, Memory, Region, Route, Seconds, Sizes};
 use super::kernel::{Kernel, THREADS};
 use crate::base::check::CheckedGpu;
 use crate::base::hardware::PcieLink;
@@ -28,8 +26,9 @@ pub struct Simulator {
     operations: u32,
     /// Whether this process is the simulator's own: only then does it hang, panic or die for real.
     alone: bool,
-    /// How long it has been under load.
-    worked: Duration,
+    /// How long it has been under load, and at work at all.
+    worked: Seconds,
+    spent: Seconds,
 }
 
 impl Simulator {
@@ -43,7 +42,7 @@ impl Simulator {
             memory_bytes: gpu.memory_bytes,
         };
         let cells = Cells::new(gpu.memory_bytes, &gpu.faults);
-        Self { gpu: checked, faults: gpu.faults.clone(), cells, operations: 0, alone, worked: Duration::ZERO }
+        Self { gpu: checked, faults: gpu.faults.clone(), cells, operations: 0, alone, worked: 0.0, spent: 0.0 }
     }
 
     /// Counts a call, and lets the faults have it whose time has come.
@@ -100,17 +99,19 @@ impl Simulator {
     }
 
     /// How long that many bytes take at this speed.
-    fn moving(&self, bytes: u64, speed: f64) -> Duration {
+    fn moving(&self, bytes: u64, speed: f64) -> Seconds {
         let slow = self.fault(|fault| match fault {
             Fault::SlowCopy { times } => Some(*times),
             _ => None,
         });
         #[allow(clippy::cast_precision_loss)]
-        Duration::from_secs_f64(bytes as f64 / speed * f64::from(slow.unwrap_or(1)))
+        {
+            bytes as f64 / speed * f64::from(slow.unwrap_or(1))
+        }
     }
 
     /// How long a kernel takes, by the made-up clock. Load and full mantissas take long, so that few launches fill a soak.
-    fn cost(&mut self, kernel: &Kernel) -> Duration {
+    fn cost(&mut self, kernel: &Kernel) -> Seconds {
         match kernel {
             Kernel::Fill { piece, .. } | Kernel::Verify { piece, .. } | Kernel::Residue { piece, .. } => {
                 self.moving(piece.pairs * 16, MEMORY_SPEED)
@@ -122,15 +123,15 @@ impl Simulator {
                     Fault::Fading { percent } => Some(*percent),
                     _ => None,
                 });
-                // It fades evenly over the first minute.
-                let part = (self.worked.as_secs_f64() / 60.0).min(1.0) * f64::from(fading.unwrap_or(0)) / 100.0;
+                // It fades evenly over the first ten seconds.
+                let part = (self.worked / 10.0).min(1.0) * f64::from(fading.unwrap_or(0)) / 100.0;
                 #[allow(clippy::cast_precision_loss)]
-                let took = Duration::from_secs_f64(*rounds as f64 * 1e-4 / (1.0 - part.min(0.9)));
+                let took = *rounds as f64 * 1e-4 / (1.0 - part.min(0.9));
                 self.worked += took;
                 took
             }
-            Kernel::Tensor { .. } => Duration::from_secs(15),
-            _ => Duration::from_micros(50),
+            Kernel::Tensor { .. } => 15.0,
+            _ => 50e-6,
         }
     }
 }
@@ -179,16 +180,22 @@ impl Device for Simulator {
         if self.cells.read(from, bytes) { Ok(()) } else { Err(bad_address()) }
     }
 
-    fn run(&mut self, blocks: u32, kernel: &Kernel) -> Result<Duration, DeviceError> {
+    fn clock(&self) -> Seconds {
+        self.spent
+    }
+
+    fn run(&mut self, blocks: u32, kernel: &Kernel) -> Result<Seconds, DeviceError> {
         self.step()?;
         let placed = self.placed(blocks);
         if !self.play(kernel, &placed) {
             return Err(bad_address());
         }
-        Ok(self.cost(kernel))
+        let took = self.cost(kernel);
+        self.spent += took;
+        Ok(took)
     }
 
-    fn copy(&mut self, route: Route, times: u32) -> Result<Duration, DeviceError> {
+    fn copy(&mut self, route: Route, times: u32) -> Result<Seconds, DeviceError> {
         self.step()?;
         let (bytes, speed) = match route {
             Route::Within { from, .. } => (from.bytes * 2, MEMORY_SPEED),
@@ -202,9 +209,9 @@ impl Device for Simulator {
         Ok(self.moving(bytes * u64::from(times), speed))
     }
 
-    fn round_trip(&mut self, kernel: &Kernel) -> Result<Duration, DeviceError> {
+    fn round_trip(&mut self, kernel: &Kernel) -> Result<Seconds, DeviceError> {
         self.run(1, kernel)?;
-        Ok(Duration::from_micros(6))
+        Ok(6e-6)
     }
 
     fn peers(&mut self) -> Result<Vec<(String, bool)>, DeviceError> {

@@ -20,6 +20,12 @@ fn rounds(all: u64) -> u64 {
     if std::env::var_os("GRISTMILL_FULL").is_some() { all } else { all / 10 }
 }
 
+/// The load's factors need more.
+fn gpu_for(check: CheckKind, faults: Vec<Fault>) -> SimulatedGpu {
+    let memory_bytes = if check == CheckKind::Soak { 4 * MEMORY } else { MEMORY };
+    SimulatedGpu { memory_bytes, ..gpu(faults) }
+}
+
 fn gpu(faults: Vec<Fault>) -> SimulatedGpu {
     let (uuid, model) = ("SIM-1".to_owned(), "H200".to_owned());
     SimulatedGpu { uuid, model, processors: PROCESSORS, memory_bytes: MEMORY, faults }
@@ -27,7 +33,7 @@ fn gpu(faults: Vec<Fault>) -> SimulatedGpu {
 
 fn order(check: CheckKind, seed: u64) -> CheckOrder {
     let measure = match check {
-        CheckKind::Soak => 90,
+        CheckKind::Soak => 12,
         CheckKind::MemoryDeep => 2,
         CheckKind::Latency => 10,
         _ => 1,
@@ -38,7 +44,7 @@ fn order(check: CheckKind, seed: u64) -> CheckOrder {
 
 /// Runs one check and judges a probe's answer, as whoever asks does.
 fn outcome(check: CheckKind, seed: u64, faults: Vec<Fault>) -> (Verdict, Found) {
-    let mut device = Simulator::new(&gpu(faults), false);
+    let mut device = Simulator::new(&gpu_for(check, faults), false);
     let order = order(check, seed);
     let (verdict, found) = perform(&mut device, &order, None, &mut |_, _, _| ());
     let Some(challenge) = order.challenge.filter(|_| check == CheckKind::Probe && verdict == Verdict::Passed) else {
@@ -199,7 +205,7 @@ fn plants_are_found_at_their_exact_place() {
 fn progress_counts_up_to_what_it_announced() {
     for suite in Suite::ALL {
         for order in suite.orders(1, Challenge { seed: 1, nonce: 2, size: 16 }) {
-            let mut device = Simulator::new(&gpu(Vec::new()), false);
+            let mut device = Simulator::new(&gpu_for(order.check, Vec::new()), false);
             let mut steps = Vec::new();
             let order = CheckOrder { measure: order.measure.min(30), ..order };
             let _ = perform(&mut device, &order, None, &mut |done, of, _| steps.push((done, of)));

@@ -5,12 +5,12 @@ mod calls;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::calls::{Context, Event, Function, HostMemory};
 use super::Source;
 use super::nvml;
-use crate::agent::check::device::{Device, DeviceError, Memory, Region, Route, Sizes};
+use crate::agent::check::device::{Device, DeviceError, Memory, Region, Route, Seconds, Sizes};
 use crate::agent::check::kernel::{Kernel, Module, THREADS};
 use crate::base::check::{CheckKind, CheckedGpu};
 use crate::base::hardware::{ObservedGpu, PcieLink};
@@ -33,6 +33,7 @@ pub struct Gpu {
     others: Vec<Other>,
     /// As the management library knows it.
     unit: Option<ObservedGpu>,
+    opened: Instant,
 }
 
 struct Other {
@@ -46,6 +47,7 @@ impl Gpu {
     /// Opens the GPU with this UUID; `CUDA_VISIBLE_DEVICES` of this process names it first, then the others. Loads all that
     /// the check needs, because later its memory is full.
     pub fn open(uuid: &str, others: &[String], check: CheckKind) -> Result<Self, DeviceError> {
+        let opened = Instant::now();
         calls::ready()?;
         let count = calls::count()?;
         if count == 0 {
@@ -74,7 +76,7 @@ impl Gpu {
         let others = if check == CheckKind::Peers { open_others(&context, others)? } else { Vec::new() };
         context.make_current()?;
         let (began, ended) = (Event::new()?, Event::new()?);
-        Ok(Self { about, context, functions, began, ended, host: None, others, unit })
+        Ok(Self { about, context, functions, began, ended, host: None, others, unit, opened })
     }
 
     fn launch(&mut self, blocks: u32, kernel: &Kernel) -> Result<(), DeviceError> {
@@ -84,7 +86,7 @@ impl Gpu {
     }
 
     /// How long the GPU worked on what `work` gave it.
-    fn timed(&mut self, work: impl FnOnce(&mut Self) -> Result<(), DeviceError>) -> Result<Duration, DeviceError> {
+    fn timed(&mut self, work: impl FnOnce(&mut Self) -> Result<(), DeviceError>) -> Result<Seconds, DeviceError> {
         self.began.record()?;
         work(self)?;
         self.ended.record()?;
@@ -164,11 +166,15 @@ impl Device for Gpu {
         calls::read(from, bytes)
     }
 
-    fn run(&mut self, blocks: u32, kernel: &Kernel) -> Result<Duration, DeviceError> {
+    fn clock(&self) -> Seconds {
+        self.opened.elapsed().as_secs_f64()
+    }
+
+    fn run(&mut self, blocks: u32, kernel: &Kernel) -> Result<Seconds, DeviceError> {
         self.timed(|gpu| gpu.launch(blocks, kernel))
     }
 
-    fn copy(&mut self, route: Route, times: u32) -> Result<Duration, DeviceError> {
+    fn copy(&mut self, route: Route, times: u32) -> Result<Seconds, DeviceError> {
         if let Route::Peer { from, peer } = route {
             return self.copy_to_peer(from, peer, times);
         }
@@ -186,11 +192,11 @@ impl Device for Gpu {
         })
     }
 
-    fn round_trip(&mut self, kernel: &Kernel) -> Result<Duration, DeviceError> {
+    fn round_trip(&mut self, kernel: &Kernel) -> Result<Seconds, DeviceError> {
         let began = Instant::now();
         self.launch(1, kernel)?;
         calls::wait()?;
-        Ok(began.elapsed())
+        Ok(began.elapsed().as_secs_f64())
     }
 
     fn peers(&mut self) -> Result<Vec<(String, bool)>, DeviceError> {
@@ -209,7 +215,7 @@ impl Device for Gpu {
 }
 
 impl Gpu {
-    fn copy_to_peer(&mut self, from: Region, peer: usize, times: u32) -> Result<Duration, DeviceError> {
+    fn copy_to_peer(&mut self, from: Region, peer: usize, times: u32) -> Result<Seconds, DeviceError> {
         let gone = || DeviceError::Unavailable("there is no such peer".to_owned());
         let other = self.others.get_mut(peer).ok_or_else(gone)?;
         let to = if let Some(memory) = other.memory {

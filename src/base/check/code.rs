@@ -84,7 +84,9 @@ impl Code {
             Self::Drift => "Look at temperature, fans, air flow and power limit, then run the suite nightly again.",
             Self::Residue => "Keep the GPU out of service and reset it before anybody else gets it.",
             Self::Device => "Look at the kernel's log for the Xid, reset the GPU and run the suite deep.",
-            Self::Lost => "Look at the kernel's log for the Xid and restart the machine; reseat the card if it is lost again.",
+            Self::Lost => {
+                "Look at the kernel's log for the Xid and restart the machine; reseat the card if it is lost again."
+            }
             Self::Hang => "Look at the kernel's log, reset the GPU or restart the machine, and run the suite deep.",
             Self::Died => "Read what the process said and the kernel's log; then run the check again.",
         }

@@ -46,8 +46,13 @@ impl Way {
 #[serde(rename_all = "snake_case", tag = "bar")]
 pub enum Bar {
     /// The median of so many peers, less 5 %.
-    Fleet { at_least: f64, peers: usize },
-    Floor { at_least: f64 },
+    Fleet {
+        at_least: f64,
+        peers: usize,
+    },
+    Floor {
+        at_least: f64,
+    },
     /// There is nothing to compare with: the figure stands alone.
     Nothing,
 }

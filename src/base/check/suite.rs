@@ -179,7 +179,8 @@ mod tests {
             assert_eq!(kinds.len(), orders.len(), "{}: nothing twice", suite.name());
             for order in orders {
                 assert_eq!(order.challenge.is_some(), order.check == CheckKind::Probe);
-                let load = if matches!(order.check, CheckKind::Soak | CheckKind::Unanimity) { order.measure } else { 0 };
+                let load =
+                    if matches!(order.check, CheckKind::Soak | CheckKind::Unanimity) { order.measure } else { 0 };
                 assert!(order.limit > Span::from_seconds(i64::from(load) + 20) || load == 0, "{order:?}");
             }
         }

@@ -47,14 +47,15 @@ impl Number {
         }
     }
 
-    /// The inverse of [`Number::encode`], for whole numbers in range.
+    /// The inverse of [`Number::encode`] for inputs; what is none reads as 0.
     pub fn decode(self, bytes: &[u8]) -> Vec<i8> {
-        let halves = || bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        match self {
-            Self::Int8 => bytes.iter().map(|byte| i8::from_le_bytes([*byte])).collect(),
-            Self::Bf16 => halves().map(|half| (i8::MIN..=i8::MAX).find(|v| bf16(*v) == half).unwrap_or(0)).collect(),
-            Self::Fp16 => halves().map(|half| (i8::MIN..=i8::MAX).find(|v| fp16(*v) == half).unwrap_or(0)).collect(),
+        if self == Self::Int8 {
+            return bytes.iter().map(|byte| i8::from_le_bytes([*byte])).collect();
         }
+        let encoded = |value| if self == Self::Bf16 { bf16(value) } else { fp16(value) };
+        let known: Vec<(u16, i8)> = (-8..=8).map(|value| (encoded(value), value)).collect();
+        let value = |half: u16| known.iter().find(|(code, _)| *code == half).map_or(0, |(_, value)| *value);
+        bytes.chunks_exact(2).map(|pair| value(u16::from_le_bytes([pair[0], pair[1]]))).collect()
     }
 }
 
@@ -85,7 +86,8 @@ pub struct Shape {
 impl Shape {
     /// Whether sides are whole tiles and every sum is exact.
     pub const fn exact(self) -> bool {
-        let sides = self.rows.is_multiple_of(TILE) && self.columns.is_multiple_of(TILE) && self.depth.is_multiple_of(TILE);
+        let sides =
+            self.rows.is_multiple_of(TILE) && self.columns.is_multiple_of(TILE) && self.depth.is_multiple_of(TILE);
         let some = self.rows > 0 && self.columns > 0 && self.depth > 0;
         sides && some && (self.depth as i64) * LARGEST_INPUT * LARGEST_INPUT < EXACT_BELOW
     }
@@ -153,7 +155,9 @@ pub fn product(shape: Shape, left: &[i8], right: &[i8]) -> Vec<i32> {
 
 /// One number for a whole product, which any single wrong value changes.
 pub fn fingerprint(values: &[i32]) -> u64 {
-    (0u64..).zip(values).fold(0, |sum, (place, value)| sum.wrapping_add(at_place(place, u64::from(value.cast_unsigned()))))
+    (0u64..)
+        .zip(values)
+        .fold(0, |sum, (place, value)| sum.wrapping_add(at_place(place, u64::from(value.cast_unsigned()))))
 }
 
 #[cfg(test)]

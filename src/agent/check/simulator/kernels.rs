@@ -30,7 +30,9 @@ impl Simulator {
             Kernel::Invert { piece, pattern, log, .. } => self.compare(piece, pattern, log, Some(pattern.inverted())),
             Kernel::Sow { at, pairs, every, canary } => {
                 let piece = Piece { at, pairs, first: 0 };
-                self.each(piece, |it, at, place| !(place / 2).is_multiple_of(every) || it.cells.write(at, &pair(canary)))
+                self.each(piece, |it, at, place| {
+                    !(place / 2).is_multiple_of(every) || it.cells.write(at, &pair(canary))
+                })
             }
             Kernel::Residue { piece, canary, counts, log } => self.residue(piece, canary, counts, log),
             Kernel::Copy { to, from, pairs } => {
@@ -58,7 +60,9 @@ impl Simulator {
                 let depth = u32::try_from(depth).unwrap_or(0);
                 self.put(at, &Number::Int8.encode(&product::tiled(&values, depth)))
             }
-            Kernel::Probe { left, right, size, salt, sums, who } => self.probe([left, right], size, salt, sums, who, placed),
+            Kernel::Probe { left, right, size, salt, sums, who } => {
+                self.probe([left, right], size, salt, sums, who, placed)
+            }
             Kernel::Scalar { steps, key, sums, who, .. } => {
                 let sum = unanimity::block(PLAYED, u32::try_from(steps).unwrap_or(0), key);
                 self.all_answer(sum, sums, who, placed)

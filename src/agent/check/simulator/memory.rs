@@ -77,25 +77,34 @@ impl Cells {
 
     pub(super) fn write(&mut self, at: u64, bytes: &[u8]) -> bool {
         let Some(offset) = self.offset(at, bytes.len()) else { return false };
-        if self.faults.is_empty() {
+        if self.faults.iter().any(|fault| matches!(fault, Fault::DeadLine { .. })) {
+            for (by, byte) in bytes.iter().enumerate() {
+                let cell = self.wired(offset + by);
+                self.bytes[cell] = *byte;
+            }
+        } else {
             self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
-            return true;
         }
-        for (by, byte) in bytes.iter().enumerate() {
-            let cell = self.wired(offset + by);
-            self.bytes[cell] = self.faults.iter().fold(*byte, |byte, fault| match fault {
-                Fault::FlippedBit { byte: it, bit } if *it == cell as u64 => byte ^ 1 << (bit % 8),
-                Fault::StuckBit { byte: it, bit, value: true } if *it == cell as u64 => byte | 1 << (bit % 8),
-                Fault::StuckBit { byte: it, bit, value: false } if *it == cell as u64 => byte & !(1 << (bit % 8)),
-                _ => byte,
-            });
+        for fault in &self.faults {
+            let (Fault::FlippedBit { byte, bit } | Fault::StuckBit { byte, bit, .. }) = fault else { continue };
+            let Some(cell) = usize::try_from(*byte).ok().filter(|cell| (offset..offset + bytes.len()).contains(cell))
+            else {
+                continue;
+            };
+            let one = 1 << (bit % 8);
+            self.bytes[cell] = match fault {
+                Fault::FlippedBit { .. } => self.bytes[cell] ^ one,
+                Fault::StuckBit { value: true, .. } => self.bytes[cell] | one,
+                _ => self.bytes[cell] & !one,
+            };
         }
         true
     }
 
     pub(super) fn read(&self, at: u64, bytes: &mut [u8]) -> bool {
         let Some(offset) = self.offset(at, bytes.len()) else { return false };
-        if self.faults.is_empty() {
+        let dead = |fault: &Fault| matches!(fault, Fault::DeadLine { .. });
+        if self.seen.is_empty() && !self.faults.iter().any(dead) {
             bytes.copy_from_slice(&self.bytes[offset..offset + bytes.len()]);
             return true;
         }
@@ -103,7 +112,8 @@ impl Cells {
             let cell = self.wired(offset + by);
             *byte = self.bytes[cell];
             for (at, seen) in &self.seen {
-                if let Some(content) = (cell as u64).checked_sub(*at).and_then(|by| seen.get(usize::try_from(by).ok()?)) {
+                if let Some(content) = (cell as u64).checked_sub(*at).and_then(|by| seen.get(usize::try_from(by).ok()?))
+                {
                     *byte = *content;
                 }
             }

@@ -4,12 +4,11 @@
 #![allow(unsafe_code)] // libcuda is C: there is no other way to a GPU. Each block says why it holds.
 
 use std::ffi::{CStr, CString, c_void};
-use std::time::Duration;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
-use crate::agent::check::device::DeviceError;
+use crate::agent::check::device::{DeviceError, Seconds};
 
 /// Every function that is called here. The wrapper panics at the first call of one that the library lacks.
 const FUNCTIONS: &[&str] = &[
@@ -252,10 +251,10 @@ impl Event {
     }
 
     /// Both have been reached.
-    pub(super) fn between(earlier: &Self, later: &Self) -> Result<Duration, DeviceError> {
+    pub(super) fn between(earlier: &Self, later: &Self) -> Result<Seconds, DeviceError> {
         // SAFETY: as above, and both are on the same stream.
         let millis = unsafe { result::event::elapsed(earlier.0, later.0) }?;
-        Ok(Duration::from_secs_f64(f64::from(millis).max(0.0) / 1e3))
+        Ok(f64::from(millis).max(0.0) / 1e3)
     }
 }
 
