@@ -71,12 +71,15 @@ fn all_answered(bench: &mut Bench<'_>, seen: &BTreeSet<u64>) -> Verdict {
     Verdict::unknown(format!("only {answered} of {all} processors were given work, however often it was sent"))
 }
 
+/// Is given the answers of a launch: each block's processor and sum.
+type Judge<'a> = &'a mut dyn FnMut(&[(u64, u64)]);
+
 /// Launches until every processor has had a block; each launch's answers go to `judge`. Answers who was seen, and the time.
 fn everywhere(
     bench: &mut Bench<'_>,
     answers: &Answers,
     kernel: &Kernel,
-    judge: &mut dyn FnMut(&[(u64, u64)]),
+    judge: Judge<'_>,
 ) -> Result<(BTreeSet<u64>, Seconds), DeviceError> {
     let (mut seen, mut took) = (BTreeSet::new(), 0.0);
     for attempt in 0..ATTEMPTS {

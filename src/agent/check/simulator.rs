@@ -58,8 +58,10 @@ impl Simulator {
                     return Err(DeviceError::Lost("it fell off the bus".into()));
                 }
                 Fault::Hang { after } if now > after => {
-                    while self.alone {
-                        std::thread::park();
+                    if self.alone {
+                        loop {
+                            std::thread::park();
+                        }
                     }
                     return Err(DeviceError::Hangs);
                 }

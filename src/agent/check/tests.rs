@@ -61,7 +61,7 @@ fn outcome(check: CheckKind, seed: u64, faults: Vec<Fault>) -> (Verdict, Found) 
 /// The same fault in many places and shapes: always this code.
 fn always_found(check: CheckKind, code: Code, fault: impl Fn(u64) -> Fault) {
     for seed in 0..rounds(1000) {
-        let planted = fault(hash(seed, 0x706C_616E_74));
+        let planted = fault(hash(seed, 0x0070_6C61_6E74));
         let (verdict, found) = outcome(check, seed, vec![planted]);
         assert!(
             matches!(verdict, Verdict::Failed { code: it, .. } if it == code),

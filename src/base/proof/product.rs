@@ -111,7 +111,7 @@ pub const fn small(place: u64, key: u64) -> i8 {
 
 /// Keys of the left and the right factor.
 pub const fn keys(seed: u64) -> (u64, u64) {
-    (mix(seed ^ 0x6C65_6674), mix(seed ^ 0x7269_6768_74))
+    (mix(seed ^ 0x6C65_6674), mix(seed ^ 0x0072_6967_6874))
 }
 
 /// Both factors: the left by rows, the right by columns, so that each value of the product reads two runs of memory.
