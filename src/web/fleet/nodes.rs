@@ -31,6 +31,8 @@ pub struct NodesPage {
     answer: String,
     beneath: String,
     rows: Vec<Row>,
+    /// Only those that need somebody.
+    needs: bool,
     /// Label, address, and whether it is this one.
     tabs: Option<Vec<(String, String, bool)>>,
     pages: Option<Pages>,
@@ -199,6 +201,7 @@ pub fn list(
             let tab = |said: String, href: &str, on: bool| (said, href.to_owned(), on);
             vec![tab("All".into(), "/nodes", !needs), tab(format!("In need: {troubled}"), "/nodes?which=needs", needs)]
         }),
+        needs,
         pages: shelf.pages(base, "node"),
         rows: nodes.iter().map(|node| row(node, now)).collect(),
         brake: brake::engaged(&mill.store.read()?)?.map(|brake| {
