@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
 use crate::app::fleet::doors::Doors;
+use crate::app::fleet::health::Watch;
 use crate::app::fleet::hub::Hub;
 use crate::app::fleet::program::Known;
 use crate::app::fleet::samples::Telemetry;
@@ -31,6 +32,8 @@ pub struct Inner {
     pub hub: Arc<Hub>,
     /// What GPUs read, now and before.
     pub telemetry: Telemetry,
+    /// What GPUs told that a rule may be about.
+    pub health: Watch,
     /// Where people reach this server, without a trailing slash.
     pub public_url: String,
     pub data: PathBuf,
@@ -51,6 +54,7 @@ impl Mill {
             set_up_done: Notify::new(),
             hub,
             telemetry: Telemetry::default(),
+            health: Watch::default(),
             public_url: public_url.trim_end_matches('/').to_owned(),
             data: data.to_path_buf(),
             told_doors: OnceLock::new(),

@@ -32,6 +32,12 @@ pub enum Verb {
     Node(NodeVerb),
     /// The GPUs, and which are free
     Gpus,
+    /// The health of the fleet's GPUs, or of one node (id or name) or GPU (id). The exit code is the verdict: 0 nothing
+    /// speaks against them, 7 something is watched or out, 8 somebody has to look
+    Health {
+        #[arg(value_name = "NODE|GPU")]
+        given: Option<String>,
+    },
     /// Your bookings that are under way or to come
     Bookings(ListArgs),
     /// One booking: state, price, machines
@@ -359,6 +365,8 @@ mod tests {
             "status",
             "nodes --json",
             "gpus",
+            "health",
+            "health stone-1 --json",
             "node add --pool main --owner-team Vision --name stone-1 --wait",
             "node admit stone-1",
             "node revoke nd_1",

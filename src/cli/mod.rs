@@ -13,6 +13,7 @@ mod client;
 mod events;
 mod failure;
 mod fleet;
+mod health;
 mod home;
 mod money;
 mod nodes;
@@ -55,6 +56,7 @@ async fn carry_out(verb: Verb, out: &Output) -> Result<u8, Failure> {
         Verb::Login(_) => {}
         Verb::Status => people::status(&client, out).await?,
         Verb::Nodes => fleet::nodes(&client, out).await?,
+        Verb::Health { given } => return health::health(&client, given.as_deref(), out).await,
         Verb::Node(verb) => return nodes::carry_out(&client, verb, out).await,
         Verb::Gpus => fleet::gpus(&client, out).await?,
         Verb::Bookings(args) => bookings::list(&client, args, out).await?,

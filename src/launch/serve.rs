@@ -1,9 +1,10 @@
 //! `gristmill serve`: opens the store, the gateway, the console and the front door, starts the tasks and this machine's own
 //! node, and closes them in the opposite order. It refuses a data directory that another server uses.
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::future::join;
 use tokio::sync::watch;
 
 use super::door;
@@ -13,7 +14,7 @@ use crate::app::bookings::upkeep;
 use crate::app::error::AppError;
 use crate::app::fleet::doors::{Doors, Front};
 use crate::app::fleet::hub::Hub;
-use crate::app::fleet::{Fleet, authority, history, maintenance, watch as fleet_watch};
+use crate::app::fleet::{Fleet, authority, health, history, maintenance, watch as fleet_watch};
 use crate::app::mill::Mill;
 use crate::app::people::setup as people_setup;
 use crate::app::trust::door::DoorError;
@@ -22,11 +23,15 @@ use crate::app::upkeep::{night, start};
 use crate::app::{ids, outbox};
 use crate::base::secret::Secret;
 use crate::config::ServeSettings;
+use crate::domain::fleet::xid::{BadTable, Table};
 use crate::edge::{self, EdgeSettings, Limits};
 use crate::store::samples::{self, Samples};
 use crate::store::{OpenError, OpenOptions, Store};
 use crate::web::people::setup::Here;
 use crate::web::{self, gateway};
+
+/// What an installation does about Xids, where that is not what is built in.
+const XID_TABLE: &str = "xid.toml";
 
 /// Why the server did not start, in words for the one who started it.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,8 @@ pub enum ServeError {
     Gateway(#[from] gateway::GatewayError),
     #[error("TLS could not be set up: {0}")]
     Tls(String),
+    #[error("{} cannot be used: {why}. Mend that line, or remove the file; the built-in table stands then", path.display())]
+    Xids { path: PathBuf, why: BadTable },
     #[error("the signal handlers could not be set up: {0}")]
     Signals(#[from] std::io::Error),
 }
@@ -85,6 +92,7 @@ pub async fn run(settings: ServeSettings, machines: tokio::runtime::Handle) -> R
     let mill = Mill::new(store, seal, Arc::new(Hub::default()), &url, &settings.data);
     let readings = Samples::open(&settings.data.join(samples::FILE), settings.samples_mib << 20);
     mill.telemetry.keep_in(readings);
+    mill.health.judge_by(xid_table(&settings.data)?);
 
     // Before anything that writes is there.
     let started = start::check(&mill).await?;
@@ -101,7 +109,7 @@ pub async fn run(settings: ServeSettings, machines: tokio::runtime::Handle) -> R
     let posting = tokio::spawn(outbox::run(mill.clone()));
     let upkeep = tokio::spawn(upkeep::start(mill.clone()));
     let nights = tokio::spawn(night::run(mill.clone(), started));
-    let clearing = tokio::spawn(maintenance::keep_clearing(mill.clone()));
+    let clearing = tokio::spawn(join(maintenance::keep_clearing(mill.clone()), health::keep(mill.clone())));
     let following = tokio::spawn(history::run(mill.clone()));
     let console = web::console(mill.clone(), here(), secret, console_port);
     let console = console.ignite().await.map_err(|e| ServeError::Console(e.to_string()))?;
@@ -136,6 +144,17 @@ pub async fn run(settings: ServeSettings, machines: tokio::runtime::Handle) -> R
     mill.telemetry.stop();
     mill.store.clone().stop();
     Ok(())
+}
+
+/// What is done about Xids: the built-in table, with the lines of a file in the data directory in their place.
+fn xid_table(data: &Path) -> Result<Table, ServeError> {
+    let path = data.join(XID_TABLE);
+    let own = match std::fs::read_to_string(&path) {
+        Ok(own) => own,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Table::with(&own).map_err(|why| ServeError::Xids { path, why })
 }
 
 /// Where machines knock.

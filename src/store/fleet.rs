@@ -4,6 +4,8 @@ use super::record::Record;
 use super::tables::Table;
 use crate::base::ids::*;
 use crate::domain::fleet::duty::{Brake, Maintenance};
+use crate::domain::fleet::evidence::Evidence;
+use crate::domain::fleet::health::GpuHealth;
 use crate::domain::fleet::node::*;
 
 impl Record for Pool {
@@ -68,6 +70,25 @@ impl Record for Maintenance {
 
     fn key(&self) -> (NodeId, MaintenanceId) {
         (self.node, self.id)
+    }
+}
+
+impl Record for GpuHealth {
+    const TABLE: Table = Table::GpuHealth;
+    type Key = UnitId;
+
+    fn key(&self) -> UnitId {
+        self.unit
+    }
+}
+
+/// Keyed (unit, evidence): one GPU's lie together, in the order in which they were written down.
+impl Record for Evidence {
+    const TABLE: Table = Table::Evidence;
+    type Key = (UnitId, EvidenceId);
+
+    fn key(&self) -> (UnitId, EvidenceId) {
+        (self.unit, self.id)
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Table {
     BookingsDue,
     Maintenance,
     EventsByNode,
+    GpuHealth,
+    Evidence,
 }
 
 impl Table {
@@ -125,6 +127,8 @@ impl Table {
             Self::Billed => "billed",
             Self::BookingsDue => "bookings_due",
             Self::EventsByNode => "events_by_node",
+            Self::GpuHealth => "gpu_health",
+            Self::Evidence => "evidence",
         }
     }
 
@@ -185,6 +189,8 @@ impl Table {
         Self::BookingsDue,
         Self::Maintenance,
         Self::EventsByNode,
+        Self::GpuHealth,
+        Self::Evidence,
     ];
 }
 

@@ -19,6 +19,8 @@ use crate::domain::bookings::calendar::Slot;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::event::Recorded;
 use crate::domain::fleet::duty::Maintenance;
+use crate::domain::fleet::evidence::Evidence;
+use crate::domain::fleet::health::GpuHealth;
 use crate::domain::fleet::node::{JoinToken, Node, NodeAgent, NodeContact, Pool, Unit};
 use crate::domain::money::account::{AccountRow, Entry};
 use crate::domain::money::hold::Hold;
@@ -179,6 +181,8 @@ fn form(table: Table) -> Form {
         Table::JoinTokens => Form::Record(record::<JoinToken>),
         Table::NodeContacts => Form::Record(record::<NodeContact>),
         Table::Maintenance => Form::Record(record::<Maintenance>),
+        Table::GpuHealth => Form::Record(record::<GpuHealth>),
+        Table::Evidence => Form::Record(record::<Evidence>),
         Table::NodeAgents => Form::Record(record::<NodeAgent>),
         Table::Bookings => Form::Record(record::<Booking>),
         Table::BookingsDue

@@ -146,6 +146,9 @@ fn ears(event: &Event) -> Ears {
         | Event::NodeDuty { .. }
         | Event::MaintenanceAnnounced { .. }
         | Event::MaintenanceCancelled { .. }
+        | Event::GpuMoved { .. }
+        | Event::EvidenceContested { .. }
+        | Event::ContestDecided { .. }
         | Event::BrakePulled { .. }
         | Event::BrakeReleased => Ears::Everybody("nodes"),
         Event::BookingPlaced { booking, .. }

@@ -1,5 +1,6 @@
 //! Bookings from the request to the last word of the node, against a real store in memory.
 mod care;
+mod health;
 mod mig;
 mod refusals;
 mod silence;

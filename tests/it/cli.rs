@@ -137,6 +137,7 @@ fn every_document_keeps_its_shape() {
     note("status", &["status"]);
     note("nodes", &["nodes"]);
     note("gpus", &["gpus"]);
+    note("health", &["health"]);
     note("node add", &["node", "add"]);
     note("quote", &["quote", "--gpus", "2", "--for", "3h"]);
     let later = note(

@@ -70,6 +70,7 @@ pub fn grant(
         acknowledged: 0,
         state: LeaseState::Granted,
         lacking: Vec::new(),
+        proof: None,
     };
     for &unit in &lease.units {
         changes.occupy(unit, lease.occupied(), lease.id);

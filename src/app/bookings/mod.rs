@@ -5,6 +5,7 @@ pub mod busy;
 pub mod change;
 pub mod desired;
 pub mod facts;
+pub mod fault;
 pub mod leases;
 pub mod orders;
 pub mod outlook;

@@ -113,7 +113,7 @@ fn is_out(view: &View<'_>, lease: &Lease) -> Result<bool, StoreError> {
 }
 
 /// Equal hardware on another node at the booking's own time.
-fn elsewhere(
+pub(super) fn elsewhere(
     scene: &Scene<View<'_>>,
     view: &View<'_>,
     booking: &Booking,
@@ -149,7 +149,7 @@ fn elsewhere(
     }))
 }
 
-fn moved(
+pub(super) fn moved(
     scene: &Scene<View<'_>>,
     view: &View<'_>,
     changes: &mut Changes,
@@ -183,7 +183,12 @@ fn moved(
     Ok(())
 }
 
-fn drop_waiting(view: &View<'_>, changes: &mut Changes, leases: &[Lease], now: Instant) -> Result<(), StoreError> {
+pub(super) fn drop_waiting(
+    view: &View<'_>,
+    changes: &mut Changes,
+    leases: &[Lease],
+    now: Instant,
+) -> Result<(), StoreError> {
     for lease in leases {
         let close = Close { at: lease.window.start().min(now), ready: None, cause: EndCause::Stopped, exit: None };
         leases::end(view, changes, view.calendar(), CAUSE, lease.clone(), close)?;

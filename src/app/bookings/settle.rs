@@ -25,6 +25,7 @@ pub fn delivered(view: &impl Read, leases: &[Lease], limit: Instant) -> Result<V
             LeaseState::Ended { at, .. } => at.min(limit),
             _ => limit,
         };
+        let until = lease.proof.map_or(until, |proof| until.min(proof));
         let Some(window) = grant::delivered(lease.window, leases::ready(lease), until) else { continue };
         let owner = view.must::<Node>(&lease.node)?.owner;
         let gpus = u32::try_from(lease.units.len()).unwrap_or(u32::MAX);
@@ -72,8 +73,11 @@ pub fn finish<R: Read>(
         },
     );
     if lost {
-        let text =
-            format!("Its node or its work was lost. It was charged {cost} credits, up to the last word of the node.");
+        let until = match leases.iter().any(|lease| lease.proof.is_some()) {
+            true => "A GPU of it failed. It was charged {} credits, up to that GPU’s last sign of life.",
+            false => "Its node or its work was lost. It was charged {} credits, up to the last word of the node.",
+        };
+        let text = until.replace("{}", &cost.to_string());
         let message = Message { subject: format!("“{}” was lost", after.ask.title), text, letter: None };
         voice.tell(view, changes, &after, message, now)?;
     } else {

@@ -134,6 +134,14 @@ fn words(event: &Event) -> Option<(NodeId, String)> {
         Event::NodeDuty { node, duty, why } => (node, format!("is {duty}: {why}")),
         Event::MaintenanceAnnounced { node, why, .. } => (node, format!("maintenance was announced: {why}")),
         Event::MaintenanceCancelled { node, .. } => (node, "maintenance was called off".to_owned()),
+        Event::GpuMoved { node, from, to, why, .. } => {
+            (node, format!("has a GPU that went from {from} to {to}: {why}"))
+        }
+        Event::EvidenceContested { node, why, .. } => (node, format!("had evidence contested: {why}")),
+        Event::ContestDecided { node, accepted, why, .. } => {
+            let said = if *accepted { "struck out" } else { "kept" };
+            (node, format!("had contested evidence {said}: {why}"))
+        }
         Event::BookingRelocated { node, .. } => (node, "took over a booking of another node".to_owned()),
         _ => return None,
     };

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::contact::{self, Credential};
 use super::hub::{Link, LinkEnd};
 use super::overreach::{self, Reach};
-use super::{Fleet, doubles, upgrade};
+use super::{Fleet, doubles, health, upgrade};
 use crate::app::error::{Answer, AppError};
 use crate::base::ids::NodeId;
 use crate::base::text::without_control;
@@ -256,7 +256,9 @@ impl Conversation {
             FromAgent::UpgradeFailed { epoch, why, .. } if epoch == link.epoch => {
                 answered(upgrade::failed(fleet, link.node, &why).await)?;
             }
-            FromAgent::Samples { epoch, gpus, .. } if epoch == link.epoch => {
+            FromAgent::Samples { epoch, clock, gpus, xids, kernel_log } if epoch == link.epoch => {
+                let told = health::Told { gpus: &gpus, xids, kernel_log, clock };
+                answered(health::hear(&fleet.mill, link.node, told, now).await)?;
                 answered(super::samples::take(&fleet.mill, link.node, gpus, now))?;
             }
             late => {

@@ -12,6 +12,7 @@ pub mod contact;
 pub mod doors;
 pub mod doubles;
 pub mod duty;
+pub mod health;
 pub mod history;
 pub mod hub;
 pub mod join;

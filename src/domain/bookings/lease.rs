@@ -27,6 +27,9 @@ pub struct Lease {
     /// What its sandbox could not enforce, in the node's words.
     #[serde(default)]
     pub lacking: Vec<String>,
+    /// The hardware failed: nothing after its last sign of life is billed.
+    #[serde(default)]
+    pub proof: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

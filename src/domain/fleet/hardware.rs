@@ -55,7 +55,7 @@ fn service_changes(units: &[Unit], observed: &ObservedNode, now: Instant) -> Vec
 
 /// Why a unit cannot be given out by what its node reports; `None` when it is there. Of a GPU and its instances, only one
 /// side is ever in service.
-fn absence(unit: &Unit, observed: &ObservedNode) -> Option<&'static str> {
+pub fn absence(unit: &Unit, observed: &ObservedNode) -> Option<&'static str> {
     let seen = |uuid: &str| observed.gpus.iter().find(|gpu| gpu.uuid == uuid);
     match &unit.shape {
         UnitShape::Gpu => match seen(&unit.uuid) {

@@ -4,11 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::duty::brakes;
-use crate::base::ids::{NodeId, UnitId};
+use crate::base::ids::{BookingId, NodeId, UnitId};
 use crate::base::window::{Instant, Span};
 
+mod refusal;
 mod step;
 
+pub use refusal::HealthRefusal;
 pub use step::step;
 
 /// Between the two full passes after which a GPU comes back.
@@ -262,6 +264,9 @@ pub struct GpuHealth {
     /// Somebody should look, although it stays in service; why.
     #[serde(default)]
     pub look: Option<String>,
+    /// Whose bookings on it could not be moved at once: they were told, and are not told again.
+    #[serde(default)]
+    pub told: Vec<BookingId>,
 }
 
 impl GpuHealth {
@@ -276,6 +281,7 @@ impl GpuHealth {
             check_wanted: None,
             reset_wanted: None,
             look: None,
+            told: Vec::new(),
         }
     }
 

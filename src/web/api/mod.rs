@@ -7,6 +7,7 @@ mod bookings;
 mod caller;
 mod care;
 mod fleet;
+mod health;
 mod log;
 mod money;
 pub mod openapi;
@@ -45,6 +46,9 @@ pub fn routes() -> Vec<Route> {
         fleet::admit,
         fleet::revoke,
         fleet::upgrade,
+        health::fleet,
+        health::one,
+        health::say,
         bookings::list,
         bookings::show,
         bookings::quote,

@@ -4,6 +4,7 @@ pub mod add;
 pub mod care;
 pub mod chart;
 pub mod gpu;
+pub mod health;
 pub mod install;
 pub mod metrics;
 pub mod nodes;
@@ -44,6 +45,11 @@ pub fn routes() -> Vec<Route> {
         gpu::page,
         gpu::readings,
         gpu::of_node,
+        health::fleet,
+        health::gpu,
+        health::say,
+        health::contest,
+        health::decide,
         metrics::page,
         metrics::turned_away,
         root

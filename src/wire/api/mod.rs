@@ -2,6 +2,7 @@
 //! other people's scripts. Amounts are micro-credits beside a decimal, times RFC 3339 in UTC.
 pub mod bookings;
 pub mod fleet;
+pub mod health;
 pub mod money;
 pub mod people;
 

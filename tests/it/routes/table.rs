@@ -205,6 +205,25 @@ const FLEET: &[Row] = &[
     row(Get, "/nodes/<given>/readings", "/nodes/{node}/readings", "", MEMBERS),
     row(Get, "/gpus/<given>", "/gpus/{gpu}?span=day", "", MEMBERS),
     row(Get, "/gpus/<given>/readings", "/gpus/{gpu}/readings?span=week", "", MEMBERS),
+    row(Get, "/fleet/health", "/fleet/health", "", MEMBERS),
+    row(Get, "/gpus/<given>/health", "/gpus/{gpu}/health", "", MEMBERS),
+    // It is in service: the refusal is the answer.
+    row(Post, "/gpus/<given>/word", "/gpus/{gpu}/word", "word=put_back&why=fans", [SignIn, Gone, Gone, Gone, Bad]),
+    // Nothing was ever seen of it that could be contested.
+    row(
+        Post,
+        "/gpus/<given>/evidence/<row>/contest",
+        "/gpus/{gpu}/evidence/ev_00000000000000000000000001/contest",
+        "why=cable",
+        [SignIn, Gone, Gone, Gone, Gone],
+    ),
+    row(
+        Post,
+        "/gpus/<given>/evidence/<row>/decide",
+        "/gpus/{gpu}/evidence/ev_00000000000000000000000001/decide",
+        "accepted=true&why=cable",
+        [SignIn, Gone, Gone, Gone, Gone],
+    ),
     // A token of their own opens them, and no session does; the test of the metrics has one.
     row(Get, "/metrics", "/metrics", "", [Out; 5]),
     row(Get, "/ca.pem", "/ca.pem", "", EVERYBODY),
@@ -241,6 +260,15 @@ const API: &[Row] = &[
     row(Post, "/api/v1/invitations", "/api/v1/invitations", INVITE, [Out, Gone, Denied, Yes, Yes]),
     row(Get, "/api/v1/nodes", "/api/v1/nodes", "", API_MEMBERS),
     row(Get, "/api/v1/gpus", "/api/v1/gpus", "", API_MEMBERS),
+    row(Get, "/api/v1/health", "/api/v1/health", "", API_MEMBERS),
+    row(Get, "/api/v1/health/<given>", "/api/v1/health/{gpu}", "", API_MEMBERS),
+    row(
+        Post,
+        "/api/v1/gpus/<gpu>/word",
+        "/api/v1/gpus/{gpu}/word",
+        r#"{"word":"put_back","why":"fans"}"#,
+        [Out, Denied, Denied, Denied, Bad],
+    ),
     row(Get, "/api/v1/pools", "/api/v1/pools", "", API_MEMBERS),
     row(Post, "/api/v1/nodes/<node>/duty", "/api/v1/nodes/{node}/duty", r#"{"duty":"open"}"#, API_ADMINS),
     row(
