@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::dial::{DialError, Server, Socket};
+use super::evict::{Ended, Wanted};
 use super::keeper::{Order, Report};
 use super::orders::Measured;
 use super::place::Place;
@@ -54,6 +55,9 @@ pub struct Link {
     pub report: watch::Receiver<Report>,
     pub observed: watch::Receiver<Arc<ObservedNode>>,
     pub readings: watch::Receiver<Arc<Round>>,
+    /// What shall be ended outside leases, and what became of it.
+    pub end: watch::Sender<Wanted>,
+    pub ended: watch::Receiver<Ended>,
 }
 
 impl LinkError {
@@ -115,13 +119,18 @@ impl Link {
         let mut heard = tokio::time::Instant::now();
         let patience = Duration::from_millis(u64::try_from(LOST_AFTER.as_millis()).unwrap_or(20_000));
         self.report.mark_changed();
+        self.ended.mark_changed();
         loop {
             tokio::select! {
                 message = hear(&mut socket) => {
                     heard = tokio::time::Instant::now();
                     let Some(message) = message? else { continue };
                     match message {
-                        ToAgent::Desired { generation, leases } => self.order(Order::Desired { generation, leases }).await?,
+                        ToAgent::Desired { generation, leases, end } => {
+                            // Nobody listens where there is nothing that could be ended.
+                            let _ = self.end.send(Wanted { generation, processes: end });
+                            self.order(Order::Desired { generation, leases }).await?;
+                        }
                         ToAgent::OpenStream { stream, lease, kind } => self.open_stream(stream, lease, kind, refuse.clone()),
                         ToAgent::StillThere { question } => say(&mut socket, &FromAgent::Here { epoch, question }).await?,
                         ToAgent::Upgrade { version, sha256 } => {
@@ -157,6 +166,10 @@ impl Link {
                         let kernel_log = round.kernel_log.clone();
                         say(&mut socket, &FromAgent::Samples { epoch, clock, gpus, xids, kernel_log }).await?;
                     }
+                }
+                Ok(()) = self.ended.changed() => {
+                    let Ended { generation, processes } = self.ended.borrow_and_update().clone();
+                    say_some(&mut socket, FromAgent::Ended { epoch, generation, processes }).await?;
                 }
                 Some(message) = refused.recv() => say(&mut socket, &message).await?,
                 _ = beats.tick() => {
@@ -201,6 +214,14 @@ async fn say(socket: &mut Socket, message: &FromAgent) -> Result<(), LinkError> 
     let sending = socket.send(Message::Text(text.into()));
     tokio::time::timeout(WELCOME_WAIT, sending).await.map_err(|_| LinkError::Silent)??;
     Ok(())
+}
+
+/// The same, but nothing where there was nothing to end: an older mill hears nothing that it does not know.
+async fn say_some(socket: &mut Socket, message: FromAgent) -> Result<(), LinkError> {
+    match &message {
+        FromAgent::Ended { processes, .. } if processes.is_empty() => Ok(()),
+        _ => say(socket, &message).await,
+    }
 }
 
 /// The next message; `None` is a sign of life without words.

@@ -6,6 +6,7 @@ pub mod boot;
 pub mod check;
 pub mod converge;
 pub mod dial;
+pub mod evict;
 pub mod follow;
 pub mod gpu;
 pub mod identity;
@@ -109,8 +110,9 @@ pub async fn run(settings: AgentSettings) -> Result<std::convert::Infallible, Ag
     let tls = identity::tls(&root, Some((&key, &membership)))?;
     let simulated = settings.simulated_gpus.is_some();
     let readings = readings::start(source, place.clone(), observed.clone());
+    let (end, ended) = evict::start(place.clone(), readings.clone());
     let (server, shown) = (settings.server, Some(place.clone()));
-    let link = Link { place: shown, server, tls, simulated, orders, report, observed, readings };
+    let link = Link { place: shown, server, tls, simulated, orders, report, observed, readings, end, ended };
     connect_forever(&place, link, root, key, membership).await
 }
 

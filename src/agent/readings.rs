@@ -23,7 +23,13 @@ use crate::clock;
 use crate::wire::lease::Phase;
 
 /// How far up a process tree is looked for a shim.
-const GENERATIONS: usize = 256;
+pub(super) const GENERATIONS: usize = 256;
+/// Fields of `/proc/PID/stat`, counted from the state (1).
+const PARENT: usize = 2;
+const STARTED: usize = 20;
+/// A simulated node has no driver that could tell who computes. What this file in the agent's directory names, one GPU's
+/// index and one process number to a line, is on its GPUs besides: for evaluation and tests.
+const CLAIMS: &str = "simulated-processes";
 
 /// One round of readings, and when it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,10 +59,10 @@ pub fn start(
             ticks.tick().await;
             let units = observed.borrow().gpus.clone();
             let simulated = matches!(source, Source::Simulated { .. });
-            let (source, leases) = (source.clone(), place.leases());
+            let (source, leases, claims) = (source.clone(), place.leases(), place.root().join(CLAIMS));
             // Reading blocks, and may have to wait for a driver until the watchdog gives up.
             let round = tokio::task::spawn_blocking(move || {
-                let round = read(&source, &units, &leases, &mut pretence);
+                let round = read(&source, &units, (&leases, &claims), &mut pretence);
                 (round, pretence)
             });
             match round.await {
@@ -74,12 +80,16 @@ pub fn start(
     told
 }
 
-fn read(source: &Source, units: &[ObservedGpu], leases: &Path, pretence: &mut Pretence) -> Round {
+fn read(source: &Source, units: &[ObservedGpu], (leases, claims): (&Path, &Path), pretence: &mut Pretence) -> Round {
     let at = clock::now();
     let running = running(leases);
     let mut gpus = match source {
         Source::Nvml => Driver::of_this_machine().read(units),
-        Source::Simulated { .. } => pretend(units, &running, pretence, at),
+        Source::Simulated { .. } => {
+            let mut gpus = pretend(units, &running, pretence, at);
+            claim(&mut gpus, units, &std::fs::read_to_string(claims).unwrap_or_default());
+            gpus
+        }
     };
     let owners = Owners { proc: PathBuf::from("/proc"), users: users("/etc/passwd"), running: &running };
     for process in gpus.iter_mut().filter_map(|gpu| gpu.processes.as_mut()).flat_map(|all| {
@@ -116,9 +126,28 @@ fn pretend(units: &[ObservedGpu], running: &[Running], pretence: &mut Pretence, 
     units.iter().map(one).collect()
 }
 
+/// Puts the processes that a simulated node was told of on its GPUs, as far as they are there.
+fn claim(gpus: &mut [GpuReading], units: &[ObservedGpu], claims: &str) {
+    for line in claims.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(Ok(index)), Some(Ok(pid))) =
+            (words.next().map(str::parse::<u32>), words.next().map(str::parse::<u32>))
+        else {
+            continue;
+        };
+        let place = units.iter().position(|unit| unit.index == index).and_then(|place| gpus.get_mut(place));
+        if let Some(reading) = place.filter(|_| Path::new("/proc").join(pid.to_string()).exists()) {
+            let memory_bytes = Some(2_000_000_000);
+            let process = GpuProcess { pid, memory_bytes, ..GpuProcess::default() };
+            reading.processes.get_or_insert_default().push(process);
+            reading.memory_used_bytes = reading.memory_used_bytes.map(|used| used + 2_000_000_000);
+        }
+    }
+}
+
 /// A lease whose workload runs now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Running {
+pub(super) struct Running {
     lease: LeaseId,
     gpus: Vec<String>,
     since: Instant,
@@ -128,7 +157,7 @@ struct Running {
     cgroups: Vec<String>,
 }
 
-fn running(leases: &Path) -> Vec<Running> {
+pub(super) fn running(leases: &Path) -> Vec<Running> {
     let dirs = lease::list(leases).unwrap_or_default();
     let seen = dirs.iter().filter_map(|dir| lease::inspect(dir).ok()).filter(|seen| seen.standing == Standing::Live);
     seen.filter_map(|seen| {
@@ -152,14 +181,14 @@ fn running(leases: &Path) -> Vec<Running> {
 }
 
 /// Finds out whose a process is.
-struct Owners<'a> {
-    proc: PathBuf,
-    users: HashMap<u32, String>,
-    running: &'a [Running],
+pub(super) struct Owners<'a> {
+    pub proc: PathBuf,
+    pub users: HashMap<u32, String>,
+    pub running: &'a [Running],
 }
 
 impl Owners<'_> {
-    fn fill_in(&self, process: &mut GpuProcess) {
+    pub fn fill_in(&self, process: &mut GpuProcess) {
         let dir = self.proc.join(process.pid.to_string());
         let status = std::fs::read_to_string(dir.join("status")).unwrap_or_default();
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -167,7 +196,26 @@ impl Owners<'_> {
         // Real, effective, saved, file system: the effective one is what it may do.
         process.uid = field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
         process.user = process.uid.and_then(|uid| self.users.get(&uid).cloned());
-        process.lease = self.by_tree(process.pid).or_else(|| self.by_group(&dir));
+        process.started = self.stat(process.pid, STARTED);
+        process.lease = self.by_tree(process.pid).or_else(|| self.by_group(&dir)).or_else(|| self.by_namespace(&dir));
+    }
+
+    /// A field of the kernel's line about a process, counted from the state (1).
+    fn stat<T: std::str::FromStr>(&self, pid: u32, field: usize) -> Option<T> {
+        let stat = std::fs::read_to_string(self.proc.join(pid.to_string()).join("stat")).ok()?;
+        // The name may itself hold spaces and brackets; the other fields follow it.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(field - 1)?.parse().ok()
+    }
+
+    /// By the namespace of its number, where that is a lease's and not the machine's own.
+    fn by_namespace(&self, dir: &Path) -> Option<LeaseId> {
+        let of = |dir: PathBuf| std::fs::read_link(dir.join("ns").join("pid")).ok();
+        let (own, its) = (of(self.proc.join("self")), of(dir.to_owned())?);
+        if own.as_ref() == Some(&its) {
+            return None;
+        }
+        let same = |lease: &&Running| of(self.proc.join(lease.workload.to_string())).as_ref() == Some(&its);
+        self.running.iter().find(same).map(|lease| lease.lease)
     }
 
     fn by_tree(&self, pid: u32) -> Option<LeaseId> {
@@ -181,10 +229,8 @@ impl Owners<'_> {
         None
     }
 
-    fn parent(&self, pid: u32) -> Option<u32> {
-        let stat = std::fs::read_to_string(self.proc.join(pid.to_string()).join("stat")).ok()?;
-        // The name may itself hold spaces and brackets; state and parent follow it.
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    pub fn parent(&self, pid: u32) -> Option<u32> {
+        self.stat(pid, PARENT)
     }
 
     fn by_group(&self, dir: &Path) -> Option<LeaseId> {
@@ -231,7 +277,8 @@ mod tests {
         for (pid, parent, uid, group) in processes {
             let dir = root.join(pid.to_string());
             fs::create_dir_all(&dir).unwrap();
-            fs::write(dir.join("stat"), format!("{pid} (py (x) 3) S {parent} 1 1 0")).unwrap();
+            let rest = "1 1 0 0 0 0 0 0 0 0 0 0 0 20 0 1 0";
+            fs::write(dir.join("stat"), format!("{pid} (py (x) 3) S {parent} {rest} {} 9 9", pid * 10)).unwrap();
             fs::write(dir.join("status"), format!("Name:\tpython3\nUid:\t0\t{uid}\t0\t0\n")).unwrap();
             fs::write(dir.join("cgroup"), format!("0::/system.slice/{group}\n")).unwrap();
         }
@@ -256,6 +303,7 @@ mod tests {
         let inside = filled(50);
         assert_eq!((inside.lease, inside.uid), (Some(LeaseId::from_u128(1)), Some(1001)));
         assert_eq!((inside.user.as_deref(), inside.name.as_deref()), (Some("ada"), Some("python3")));
+        assert_eq!(inside.started, Some(500), "the kernel's 22nd field");
         let grouped = filled(60);
         assert_eq!((grouped.lease, grouped.uid, grouped.user), (Some(LeaseId::from_u128(2)), Some(7), None));
         assert_eq!(filled(70).lease, None, "nobody's");

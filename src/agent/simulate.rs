@@ -19,7 +19,7 @@ use super::join::{self, JoinError, Newcomer};
 use super::keeper::{Order, Report};
 use super::link::Link;
 use super::readings::Round;
-use super::{SHORTEST_WAIT, boot, rest};
+use super::{SHORTEST_WAIT, boot, evict, rest};
 use crate::base::hardware::{ObservedGpu, ObservedNode};
 use crate::base::secret::Secret;
 use crate::base::telemetry::SAMPLE_EVERY;
@@ -204,7 +204,8 @@ pub fn run(
         let (orders, report, readings) = keep(standing.clone(), observed.gpus.clone());
         let (_, observed) = watch::channel(Arc::new(observed));
         let (server, tls) = (server.clone(), Arc::new(tls));
-        let link = Link { place: None, server, tls, simulated: true, orders, report, observed, readings };
+        let (end, ended) = evict::nothing();
+        let link = Link { place: None, server, tls, simulated: true, orders, report, observed, readings, end, ended };
         running.spawn(connect_forever(link, spread * place / count, standing.clone()));
     }
     Ok(running)

@@ -10,6 +10,7 @@ use crate::app::fleet::health::Watch;
 use crate::app::fleet::hub::Hub;
 use crate::app::fleet::program::Known;
 use crate::app::fleet::samples::Telemetry;
+use crate::app::fleet::unbooked::Watch as UnbookedWatch;
 use crate::app::people::password::Passwords;
 use crate::app::people::throttle::Throttle;
 use crate::app::trust::seal::Seal;
@@ -34,6 +35,8 @@ pub struct Inner {
     pub telemetry: Telemetry,
     /// What GPUs told that a rule may be about.
     pub health: Watch,
+    /// What nodes say of use outside bookings, between two readings.
+    pub unbooked: UnbookedWatch,
     /// Where people reach this server, without a trailing slash.
     pub public_url: String,
     pub data: PathBuf,
@@ -55,6 +58,7 @@ impl Mill {
             hub,
             telemetry: Telemetry::default(),
             health: Watch::default(),
+            unbooked: UnbookedWatch::default(),
             public_url: public_url.trim_end_matches('/').to_owned(),
             data: data.to_path_buf(),
             told_doors: OnceLock::new(),

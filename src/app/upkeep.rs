@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::app::error::{Answer, AppError};
 use crate::app::mill::Mill;
-use crate::app::{bookings, ids, money};
+use crate::app::{bookings, fleet, ids, money};
 use crate::base::ids::TokenId;
 use crate::base::window::Instant;
 use crate::domain::event::{Cause, Event};
@@ -75,7 +75,7 @@ fn unreadable(error: StoreError) -> Answer<String> {
 
 /// The checks of rows, beside those of the books.
 fn row_checks() -> Vec<rows::Check> {
-    rows::checks().into_iter().chain(bookings::verify::checks()).collect()
+    rows::checks().into_iter().chain(bookings::verify::checks()).chain(fleet::unbooked::verify::checks()).collect()
 }
 
 fn answer(

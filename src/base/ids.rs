@@ -145,6 +145,8 @@ ids! {
     TransferId = "tr";
     /// A bookable unit: a GPU, or a MIG instance.
     UnitId = "un";
+    /// A process that uses GPUs outside bookings.
+    UseId = "us";
 }
 
 #[cfg(test)]

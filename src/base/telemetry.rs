@@ -97,6 +97,8 @@ pub struct GpuProcess {
     /// The program's name.
     pub name: Option<String>,
     pub memory_bytes: Option<u64>,
+    /// When it began, in clock ticks since the boot: with the number it names the process for good.
+    pub started: Option<u64>,
     /// The lease whose process tree it belongs to.
     pub lease: Option<LeaseId>,
 }

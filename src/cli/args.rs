@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+mod pools;
+
+pub use pools::{PoolSetArgs, PoolVerb, UnbookedVerb, UnixUserVerb};
+
 use crate::base::text;
 use crate::base::window::Span;
 
@@ -30,6 +34,15 @@ pub enum Verb {
     /// Add a machine, admit it, take it out
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Groups of machines and what holds in them
+    #[command(subcommand)]
+    Pool(PoolVerb),
+    /// GPUs used outside bookings: processes that no booking covers
+    #[command(subcommand)]
+    Unbooked(UnbookedVerb),
+    /// Whose the Unix users of the machines are
+    #[command(subcommand)]
+    UnixUser(UnixUserVerb),
     /// The GPUs, and which are free
     Gpus,
     /// The health of the fleet's GPUs, or of one node (id or name) or GPU (id). The exit code is the verdict: 0 nothing
@@ -375,6 +388,17 @@ mod tests {
             "node maintain stone-1 --from 2026-12-01T09:00 --for 2h --why fans",
             "node call-off stone-1 mt_1",
             "node move stone-1 --pool night",
+            "pool list",
+            "pool show main --json",
+            "pool make night --auto-admit",
+            "pool rename night moon --why nicer",
+            "pool set main --turnaround 0 --grace 1m --unbooked end --after 15m --clear true --why rules",
+            "pool set main --longest 2d --preview",
+            "unbooked list",
+            "unbooked void us_1 --why mistake",
+            "unix-user list",
+            "unix-user set 1001 --member a@b.c --team T --pool main",
+            "unix-user remove 1001",
             "bookings",
             "show bk_1",
             "quote --gpus 2 --model H100 --for 3h --at 2026-12-01T09:00",
@@ -401,7 +425,13 @@ mod tests {
         ] {
             read(line).unwrap_or_else(|bad| panic!("{line}: {bad}"));
         }
-        for line in ["run --gpus 1 --for 10m", "login u --email a@b.c", "quote --gpus 1", "book --gpus -1 --for 1h"] {
+        for line in [
+            "run --gpus 1 --for 10m",
+            "login u --email a@b.c",
+            "quote --gpus 1",
+            "pool set main --grace 1m",
+            "book --gpus -1 --for 1h",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
     }

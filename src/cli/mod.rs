@@ -19,6 +19,7 @@ mod money;
 mod nodes;
 pub mod output;
 mod people;
+mod pools;
 mod tls;
 mod upkeep;
 mod work;
@@ -58,6 +59,9 @@ async fn carry_out(verb: Verb, out: &Output) -> Result<u8, Failure> {
         Verb::Nodes => fleet::nodes(&client, out).await?,
         Verb::Health { given } => return health::health(&client, given.as_deref(), out).await,
         Verb::Node(verb) => return nodes::carry_out(&client, verb, out).await,
+        Verb::Pool(verb) => pools::carry_out(&client, verb, out).await?,
+        Verb::Unbooked(verb) => pools::unbooked(&client, verb, out).await?,
+        Verb::UnixUser(verb) => pools::unix_users(&client, verb, out).await?,
         Verb::Gpus => fleet::gpus(&client, out).await?,
         Verb::Bookings(args) => bookings::list(&client, args, out).await?,
         Verb::Show { id } => bookings::show(&client, &id, out).await?,

@@ -87,7 +87,8 @@ id_keys!(
     TeamId,
     TokenId,
     TransferId,
-    UnitId
+    UnitId,
+    UseId
 );
 
 impl Key for u64 {

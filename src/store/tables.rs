@@ -66,6 +66,12 @@ pub enum Table {
     EventsByNode,
     GpuHealth,
     Evidence,
+    // use outside bookings
+    Uses,
+    OpenUses,
+    UseBills,
+    UseDays,
+    UnixUsers,
 }
 
 impl Table {
@@ -129,6 +135,11 @@ impl Table {
             Self::EventsByNode => "events_by_node",
             Self::GpuHealth => "gpu_health",
             Self::Evidence => "evidence",
+            Self::Uses => "uses",
+            Self::OpenUses => "open_uses",
+            Self::UseBills => "use_bills",
+            Self::UseDays => "use_days",
+            Self::UnixUsers => "unix_users",
         }
     }
 
@@ -191,6 +202,11 @@ impl Table {
         Self::EventsByNode,
         Self::GpuHealth,
         Self::Evidence,
+        Self::Uses,
+        Self::OpenUses,
+        Self::UseBills,
+        Self::UseDays,
+        Self::UnixUsers,
     ];
 }
 

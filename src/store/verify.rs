@@ -22,6 +22,7 @@ use crate::domain::fleet::duty::Maintenance;
 use crate::domain::fleet::evidence::Evidence;
 use crate::domain::fleet::health::GpuHealth;
 use crate::domain::fleet::node::{JoinToken, Node, NodeAgent, NodeContact, Pool, Unit};
+use crate::domain::fleet::unbooked::{Bill, BilledDay, UnixUser, Use};
 use crate::domain::money::account::{AccountRow, Entry};
 use crate::domain::money::hold::Hold;
 use crate::domain::money::invoice::{Document, Series};
@@ -204,6 +205,11 @@ fn form(table: Table) -> Form {
         Table::Meta | Table::Sealed | Table::Papers | Table::Occupancy => Bytes,
         Table::Documents => Form::Record(record::<Document>),
         Table::Series => Form::Record(record::<Series>),
+        Table::Uses => Form::Record(record::<Use>),
+        Table::OpenUses => Leads(Table::Uses),
+        Table::UseBills => Form::Record(record::<Bill>),
+        Table::UseDays => Form::Record(record::<BilledDay>),
+        Table::UnixUsers => Form::Record(record::<UnixUser>),
         Table::Checkpoints => Form::Record(record::<super::checkpoint::Checkpoint>),
     }
 }

@@ -138,6 +138,13 @@ fn ears(event: &Event) -> Ears {
         | Event::NodeUpgradeAsked { .. }
         | Event::NodeVersionChanged { .. }
         | Event::PoolAdmissionChanged { .. }
+        | Event::PoolMade { .. }
+        | Event::PoolRenamed { .. }
+        | Event::PoolChanged { .. }
+        | Event::UnbookedSeen { .. }
+        | Event::UnbookedOrdered { .. }
+        | Event::UnbookedRefused { .. }
+        | Event::UnbookedOver { .. }
         | Event::JoinTokenSeen { .. }
         | Event::NodeRevoked { .. }
         | Event::NodeRetired { .. }
@@ -167,6 +174,7 @@ fn ears(event: &Event) -> Ears {
         | Event::InvoiceDrafted { team, .. }
         | Event::InvoiceIssued { team, .. }
         | Event::InvoiceSettled { team, .. } => Ears::Team("money", team),
+        Event::UnbookedVoided { team, .. } => Ears::Team("money", team),
         Event::RateSet { .. } => Ears::Everybody("money"),
         _ => Ears::Nobody,
     }

@@ -39,6 +39,8 @@ pub enum Place {
     Queue,
     Mine,
     Nodes,
+    Pools,
+    Unbooked,
     Statement,
     Invoices,
     Rates,
@@ -76,6 +78,8 @@ pub struct Waiting {
     pub mine: usize,
     /// Nodes that need somebody.
     pub nodes: usize,
+    /// Processes on GPUs without a booking.
+    pub unbooked: usize,
     /// Notices not read yet.
     pub notices: usize,
 }
@@ -180,6 +184,11 @@ impl Page {
         if admin {
             people.push(plain(Place::Settings, "/settings", "Settings"));
         }
+        let mut fleet = vec![link(Place::Nodes, "/nodes", "Nodes", waiting.nodes, true)];
+        if admin {
+            fleet.push(plain(Place::Pools, "/pools", "Pools"));
+            fleet.push(link(Place::Unbooked, "/unbooked", "Unbooked use", waiting.unbooked, true));
+        }
         vec![
             RailArea {
                 heading: "",
@@ -196,7 +205,7 @@ impl Page {
                     link(Place::Mine, "/bookings", "Mine", waiting.mine, false),
                 ],
             },
-            RailArea { heading: "Fleet", links: vec![link(Place::Nodes, "/nodes", "Nodes", waiting.nodes, true)] },
+            RailArea { heading: "Fleet", links: fleet },
             RailArea {
                 heading: "Money",
                 links: vec![

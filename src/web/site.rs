@@ -5,6 +5,7 @@ use super::format::Zone;
 use super::guard::SignedIn;
 use super::page::{Page, Place, Viewer, Waiting};
 use crate::app::error::Answer;
+use crate::app::fleet::unbooked;
 use crate::app::mill::Mill;
 use crate::app::people::{notices, setup};
 use crate::base::window::Instant;
@@ -50,6 +51,7 @@ pub fn frame(mill: &Mill, who: &SignedIn, here: Place, title: &str) -> Answer<Fr
         queued: 0,
         mine: live.iter().filter(|booking| booking.state.is_live()).count(),
         nodes: if who.who.actor.admin { view.roll().counted().waiting } else { 0 },
+        unbooked: if who.who.actor.admin { unbooked::show::open(&view)? } else { 0 },
         notices: notices::unread(&view, member.id)?,
     };
     let viewer = Viewer { name: member.name.to_string(), team, balance, admin: who.who.actor.admin, waiting };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bounded::at_most;
 use crate::base::hardware::{ObservedNode, Share};
-use crate::base::ids::{LeaseId, NodeId, StreamId};
+use crate::base::ids::{LeaseId, NodeId, StreamId, UseId};
 use crate::base::preflight::Finding;
 use crate::base::telemetry::GpuReading;
 use crate::base::window::{Instant, Span};
@@ -21,6 +21,8 @@ pub const MOST_FACTS: usize = 8192;
 pub const MOST_READINGS: usize = 1024;
 /// Most things that a lease goes without.
 pub const MOST_LACKS: usize = 16;
+/// Most processes that it tells to have ended at once.
+pub const MOST_ENDED: usize = 256;
 /// How often an agent reports even when nothing changed.
 pub const HEARTBEAT: Span = Span::from_seconds(5);
 /// Silence after which a node counts as lost.
@@ -144,6 +146,13 @@ pub enum FromAgent {
     },
     /// The program that was offered was not installed; the one before goes on.
     UpgradeFailed { epoch: u64, version: String, why: String },
+    /// What became of the processes that were to be ended; sent when that changes, and only when there are any.
+    Ended {
+        epoch: u64,
+        generation: u64,
+        #[serde(deserialize_with = "at_most::<MOST_ENDED, _, _>")]
+        processes: Vec<EndFact>,
+    },
     /// To [`ToAgent::StillThere`], with its number.
     Here { epoch: u64, question: u64 },
 }
@@ -205,7 +214,13 @@ pub enum ToAgent {
     /// Answer to the hello: the epoch of this connection, and the mill's clock.
     Welcome { epoch: u64, node: NodeId, clock: Instant, heartbeat: Span },
     /// Everything that shall be on the node. What is not listed shall not run.
-    Desired { generation: u64, leases: Vec<DesiredLease> },
+    /// `end`: processes outside leases that shall be ended; exactly these, and only while they are listed.
+    Desired {
+        generation: u64,
+        leases: Vec<DesiredLease>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        end: Vec<EndProcess>,
+    },
     /// Dial `GET /stream/{stream}` and connect it to the lease.
     OpenStream { stream: StreamId, lease: LeaseId, kind: StreamKind },
     /// Asked when a second connection comes with this node's key: whoever answers stays.
@@ -232,6 +247,41 @@ pub struct DesiredLease {
     pub workload: DesiredWorkload,
     pub member: DesiredMember,
     pub title: String,
+}
+
+/// A process that shall be ended: this one and no other that has its number later. The agent checks all of it again on
+/// its own, and ends nothing that belongs to a lease or to the mill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndProcess {
+    /// Names the order in [`EndFact`].
+    pub used: UseId,
+    pub boot: String,
+    pub pid: u32,
+    /// Clock ticks from the boot to its beginning.
+    pub started: u64,
+    pub uid: u32,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Span,
+    /// Whether it may belong to root or a system account.
+    pub system: bool,
+}
+
+/// What became of an order to end a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndFact {
+    pub used: UseId,
+    pub state: EndState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum EndState {
+    /// SIGTERM was sent; its grace runs.
+    Asked,
+    /// It is not there any more.
+    Gone,
+    /// It was not touched.
+    Refused { why: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,7 +45,7 @@ class Drag {
   }
 
   busy(lane) {
-    return [...lane.querySelectorAll(":scope > .bar:not(.new) > svg, :scope > svg.taken")].map((bar) => {
+    return [...lane.querySelectorAll(":scope > .bar:not(.new, .outside) > svg, :scope > svg.taken")].map((bar) => {
       const from = percent(bar.getAttribute("x"));
       return [from, from + percent(bar.getAttribute("width"))];
     });

@@ -69,7 +69,7 @@ fn furnish(store: &Store, clients: u64) {
             address: Vec::new(),
         });
         let policy = PoolPolicy::kind(false);
-        changes.put(&Pool { id: pool, name: "Main".parse().expect("a name"), auto_admit: true, policy });
+        changes.put(&Pool { id: pool, name: "Main".parse().expect("a name"), auto_admit: true, policy, revision: 0 });
         for number in 0..TEAMS {
             let (id, name) = (TeamId::from_u128(number.into()), format!("Team {number}").parse().expect("a name"));
             setup::put_team(changes, &Team { id, name, cost_centre: None, separate_entity: false, created: now });

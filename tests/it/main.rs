@@ -33,3 +33,4 @@ mod store_faults;
 mod store_fixture;
 mod store_open;
 mod store_writer;
+mod unbooked;

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use super::outlook::{self, is_free};
 use super::show::Reader;
 use crate::app::error::Answer;
+use crate::app::fleet::unbooked;
 use crate::app::mill::Mill;
-use crate::base::ids::{LeaseId, NodeId};
+use crate::base::ids::{LeaseId, NodeId, UnitId};
 use crate::base::window::{Instant, Span, Window};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::calendar::{Calendar, Slot};
@@ -55,7 +56,8 @@ pub fn part(
     let calendar = view.calendar();
     let maintenance = outlook::maintenance(&view)?;
     let reader = Reader::new(&view, actor, now)?;
-    let mut labels = Labels { view: &view, actor, reader, known: HashMap::new(), maintenance, whole };
+    let outside = unbooked::show::drawn(&view, whole)?;
+    let mut labels = Labels { view: &view, actor, reader, known: HashMap::new(), maintenance, outside, whole };
     let (mut free_now, mut total) = (0, 0);
     let mut nodes = Vec::new();
     for (place, node) in view.roll().all().filter(|node| node.is_drawn()).enumerate() {
@@ -100,6 +102,8 @@ struct Labels<'a, R: Read> {
     reader: Reader<'a, R>,
     known: HashMap<LeaseId, Option<CalendarBusy>>,
     maintenance: HashMap<NodeId, Vec<Maintenance>>,
+    /// Use outside bookings, with what is written on it.
+    outside: HashMap<UnitId, Vec<(Window, String)>>,
     whole: Window,
 }
 
@@ -118,6 +122,17 @@ impl<R: Read> Labels<'_, R> {
             mine: false,
             booking: None,
             maintenance: true,
+            outside: false,
+        }));
+        let outside = self.outside.get(&unit.id).into_iter().flatten();
+        busy.extend(outside.map(|(window, label)| CalendarBusy {
+            start: window.start().into(),
+            end: window.end().into(),
+            label: label.clone(),
+            mine: false,
+            booking: None,
+            maintenance: false,
+            outside: true,
         }));
         let out_of_service = match (&unit.out, &node.state) {
             (Some(why), _) | (None, NodeState::Closed { why, .. }) => Some(why.clone()),
@@ -155,6 +170,7 @@ impl<R: Read> Labels<'_, R> {
             mine: booking.member == self.actor.member,
             booking: sees.then_some(booking.id),
             maintenance: false,
+            outside: false,
         });
         self.known.insert(slot.lease, made.clone());
         Ok(made)

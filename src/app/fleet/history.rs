@@ -99,7 +99,7 @@ pub async fn follow(mill: &Mill) -> Answer<usize> {
     Ok(mill.store.write(Command::new(Cause::Mill), decide).await?)
 }
 
-fn who(view: &impl Read, cause: Cause) -> Result<String, StoreError> {
+pub(super) fn who(view: &impl Read, cause: Cause) -> Result<String, StoreError> {
     Ok(match cause {
         Cause::Member(member) => {
             view.get::<Member>(&member)?.map_or_else(|| "a former member".to_owned(), |member| member.name.to_string())
@@ -133,6 +133,9 @@ fn words(event: &Event) -> Option<(NodeId, String)> {
         Event::NodeDuty { node, duty, why } if why.is_empty() => (node, format!("is {duty}")),
         Event::NodeDuty { node, duty, why } => (node, format!("is {duty}: {why}")),
         Event::MaintenanceAnnounced { node, why, .. } => (node, format!("maintenance was announced: {why}")),
+        Event::UnbookedSeen { node, .. } => (node, "a process was seen on its GPUs without a booking".to_owned()),
+        Event::UnbookedOrdered { node, .. } => (node, "was told to end a process without a booking".to_owned()),
+        Event::UnbookedRefused { node, why, .. } => (node, format!("did not end a process without a booking: {why}")),
         Event::MaintenanceCancelled { node, .. } => (node, "maintenance was called off".to_owned()),
         Event::GpuMoved { node, from, to, why, .. } => {
             (node, format!("has a GPU that went from {from} to {to}: {why}"))

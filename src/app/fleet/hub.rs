@@ -154,6 +154,11 @@ impl Hub {
         self.state().get(&node).map(|known| (known.link.is_some(), known.last))
     }
 
+    /// The node's clock minus the mill's, in milliseconds, as it was last compared.
+    pub fn skew_ms(&self, node: NodeId) -> i64 {
+        self.state().get(&node).map_or(0, |known| known.skew_ms)
+    }
+
     /// Closes the node's connection; the agent logs why.
     pub fn fence(&self, node: NodeId, why: &str) {
         let link = self.link(node);

@@ -10,15 +10,19 @@ use tokio::sync::{mpsc, watch};
 use super::contact::{self, Credential};
 use super::hub::{Link, LinkEnd};
 use super::overreach::{self, Reach};
+use super::unbooked::{self, Said};
 use super::{Fleet, doubles, health, upgrade};
 use crate::app::error::{Answer, AppError};
+use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
+use crate::base::telemetry::GpuReading;
 use crate::base::text::without_control;
+use crate::base::window::Instant;
 use crate::domain::fleet::node::Node;
 use crate::domain::people::installation::Installation;
 use crate::store::people::INSTALLATION;
 use crate::store::read::Read as _;
-use crate::wire::node::{DesiredLease, FromAgent, HEARTBEAT, PROTOCOL, ToAgent};
+use crate::wire::node::{DesiredLease, EndProcess, FromAgent, HEARTBEAT, PROTOCOL, ToAgent};
 
 /// How long a connection may stay silent before its hello.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
@@ -42,7 +46,9 @@ pub struct Conversation {
     link: Arc<Link>,
     /// Of the desired state that was sent last.
     generation: u64,
-    desired: Option<Vec<DesiredLease>>,
+    desired: Option<(Vec<DesiredLease>, Vec<EndProcess>)>,
+    /// The node's boot, by its hello.
+    boot: String,
 }
 
 /// Why a connection ends.
@@ -181,7 +187,7 @@ impl Conversation {
         credential: Credential,
         hello: FromAgent,
     ) -> Result<(Self, LinkEnd, ToAgent), Over> {
-        let FromAgent::Hello { clock, simulated, observed, .. } = hello else {
+        let FromAgent::Hello { clock, boot, simulated, observed, .. } = hello else {
             return Err(malformed(&fleet, "the first message must be a hello"));
         };
         let store = &fleet.mill.store;
@@ -205,13 +211,16 @@ impl Conversation {
         end.link.wake.notify_one();
         let welcome = ToAgent::Welcome { epoch, node, clock: store.now(), heartbeat: HEARTBEAT };
         let generation = Node::first_generation(epoch);
-        Ok((Self { link: end.link.clone(), fleet, generation, desired: None }, end, welcome))
+        Ok((Self { link: end.link.clone(), fleet, generation, desired: None, boot }, end, welcome))
     }
 
     /// The desired state, unless it is what was said last.
     pub fn publish(&mut self) -> Result<Option<ToAgent>, Over> {
         let Fleet { mill, orders, .. } = &self.fleet;
-        let desired = mill.store.read().and_then(|view| orders.desired(&view, self.link.node, mill.store.now()));
+        let desired = mill.store.read().and_then(|view| {
+            let leases = orders.desired(&view, self.link.node, mill.store.now())?;
+            Ok((leases, unbooked::orders::wanted(&view, self.link.node)?))
+        });
         let desired = desired.map_err(|error| failed(&error.into()))?;
         if self.desired.as_ref() == Some(&desired) {
             return Ok(None);
@@ -220,8 +229,9 @@ impl Conversation {
         if self.generation >= Node::first_generation(self.link.epoch) + GENERATIONS {
             return Err(Over::Goodbye("this connection is old; connect again".to_owned()));
         }
-        self.desired = Some(desired.clone());
-        Ok(Some(ToAgent::Desired { generation: self.generation, leases: desired }))
+        let (leases, end) = desired.clone();
+        self.desired = Some(desired);
+        Ok(Some(ToAgent::Desired { generation: self.generation, leases, end }))
     }
 
     /// Takes in one message.
@@ -259,7 +269,10 @@ impl Conversation {
             FromAgent::Samples { epoch, clock, gpus, xids, kernel_log } if epoch == link.epoch => {
                 let told = health::Told { gpus: &gpus, xids, kernel_log, clock };
                 answered(health::hear(&fleet.mill, link.node, told, now).await)?;
-                answered(super::samples::take(&fleet.mill, link.node, gpus, now))?;
+                answered(readings(&fleet.mill, link.node, &self.boot, gpus, clock, now).await)?;
+            }
+            FromAgent::Ended { epoch, processes, .. } if epoch == link.epoch => {
+                answered(unbooked::orders::told(&fleet.mill, link.node, processes, now).await)?;
             }
             late => {
                 tracing::debug!(node = %link.node, ?late, "a report of another epoch is dropped");
@@ -270,6 +283,20 @@ impl Conversation {
         fleet.mill.hub.heard(link, now, None);
         Ok(())
     }
+}
+
+/// Takes readings in: for the pages, and for what they say of use outside bookings.
+async fn readings(
+    mill: &Mill,
+    node: NodeId,
+    boot: &str,
+    gpus: Vec<GpuReading>,
+    clock: Instant,
+    now: Instant,
+) -> Answer<()> {
+    let Some(read) = super::samples::take(mill, node, gpus, now)? else { return Ok(()) };
+    let said = Said { node, boot: boot.to_owned(), clock, skew_ms: mill.hub.skew_ms(node) };
+    unbooked::heard(mill, said, &read, now).await
 }
 
 /// What a node says can be refused; that ends the connection only when the store failed, since then it must be said again.

@@ -22,6 +22,7 @@ pub mod manage;
 pub mod metrics;
 pub mod orders;
 pub mod overreach;
+pub mod pool_past;
 pub mod pools;
 pub mod program;
 pub mod reading;
@@ -29,6 +30,7 @@ pub mod samples;
 pub mod show;
 pub mod streams;
 pub mod tokens;
+pub mod unbooked;
 pub mod upgrade;
 pub mod watch;
 

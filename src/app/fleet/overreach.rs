@@ -20,6 +20,7 @@ pub enum Reach {
     Lease,
     Stream,
     Epoch,
+    Process,
 }
 
 impl Reach {
@@ -27,6 +28,7 @@ impl Reach {
         match self {
             Self::Lease => "a lease that is not its own",
             Self::Stream => "a stream that another node was asked for",
+            Self::Process => "a process of another node",
             Self::Epoch => "the epoch of another connection",
         }
     }

@@ -83,11 +83,16 @@ impl Telemetry {
     }
 }
 
-/// Takes in a round of a node's readings.
-pub fn take(mill: &Mill, node: NodeId, gpus: Vec<GpuReading>, now: Instant) -> Answer<()> {
+/// Takes in a round of a node's readings; answers what of it is believed, where the node was listened to.
+pub fn take(
+    mill: &Mill,
+    node: NodeId,
+    gpus: Vec<GpuReading>,
+    now: Instant,
+) -> Answer<Option<HashMap<UnitId, GpuReading>>> {
     if !mill.telemetry.may_speak(node, now) {
         tracing::debug!(%node, "a node tells its readings too often");
-        return Ok(());
+        return Ok(None);
     }
     let view = mill.store.read()?;
     let units = units_of(&view, node)?;
@@ -101,8 +106,8 @@ pub fn take(mill: &Mill, node: NodeId, gpus: Vec<GpuReading>, now: Instant) -> A
         read.iter().for_each(|(&unit, reading)| history.add(unit, now, point(reading)));
     }
     let mut latest = mill.telemetry.latest.write().unwrap_or_else(PoisonError::into_inner);
-    latest.extend(read.into_iter().map(|(unit, reading)| (unit, (now, reading))));
-    Ok(())
+    latest.extend(read.iter().map(|(&unit, reading)| (unit, (now, reading.clone()))));
+    Ok(Some(read))
 }
 
 /// The reading as far as it can be true.

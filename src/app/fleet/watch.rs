@@ -6,7 +6,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
 use super::hub::Silent;
-use super::{Fleet, brake, contact};
+use super::{Fleet, brake, contact, unbooked};
 use crate::app::error::Answer;
 use crate::domain::event::Cause;
 use crate::domain::fleet::duty::{BRAKE_WITHIN, brakes};
@@ -26,6 +26,7 @@ pub fn start(fleet: &Fleet) -> Answer<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     tasks.spawn(wake_links(fleet.clone(), fleet.mill.store.subscribe()));
     tasks.spawn(keep_looking(fleet.clone()));
+    tasks.spawn(unbooked::sweep::keep_sweeping(fleet.clone()));
     Ok(tasks)
 }
 

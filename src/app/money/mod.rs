@@ -12,6 +12,7 @@ pub mod price;
 pub mod print;
 pub mod rates;
 pub mod statement;
+pub mod unbooked;
 pub mod verify;
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub enum Breach {
     Number { series: String, number: u32 },
     #[error("{transfer} is listed by other than exactly one document or the list of what waits for one")]
     Listed { transfer: TransferId },
+    #[error("{transfer} takes back what was not billed, was taken back before, or stands on a document")]
+    TakenBack { transfer: TransferId },
     #[error("{account} carries other rounding than its team's documents make")]
     Rounding { account: Account },
 }

@@ -167,6 +167,7 @@ fn decide(
         name: "main".parse().expect("a plain word is a name"),
         auto_admit: false,
         policy,
+        revision: 0,
     });
     if !input.grant.is_zero() {
         let mut occasion = Occasion { now, cause: Cause::Operator, ids: &mut ids::fresh };

@@ -297,7 +297,7 @@ mod tests {
 
     fn pool() -> Pool {
         let policy = PoolPolicy::kind(false);
-        Pool { id: PoolId::from_u128(1), name: "Main".parse().unwrap(), auto_admit: true, policy }
+        Pool { id: PoolId::from_u128(1), name: "Main".parse().unwrap(), auto_admit: true, policy, revision: 0 }
     }
 
     fn node(id: u128, state: NodeState) -> Node {

@@ -2,6 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::duty::Duty;
+use super::unbooked::UnbookedPolicy;
 use crate::base::hardware::{ObservedNode, UnitShape};
 use crate::base::ids::{JoinTokenId, NodeId, PoolId, TeamId, UnitId};
 use crate::base::preflight::Finding;
@@ -17,6 +18,9 @@ pub struct Pool {
     /// Joining nodes are admitted without an admin's word.
     pub auto_admit: bool,
     pub policy: PoolPolicy,
+    /// Counts the changes of name and policy: a change is made to what was seen, or not at all.
+    #[serde(default)]
+    pub revision: u32,
 }
 
 /// What holds for bookings in a pool. Starts out kind.
@@ -30,15 +34,19 @@ pub struct PoolPolicy {
     pub longest: Span,
     /// How far ahead a booking may start.
     pub horizon: Span,
+    /// What becomes of use outside bookings.
+    #[serde(default)]
+    pub unbooked: UnbookedPolicy,
 }
 
 impl PoolPolicy {
-    pub const fn kind(simulated: bool) -> Self {
+    pub fn kind(simulated: bool) -> Self {
         Self {
             turnaround: if simulated { Span::ZERO } else { Span::from_seconds(60) },
             grace: Span::from_seconds(30),
             longest: Span::from_days(7),
             horizon: Span::from_days(28),
+            unbooked: UnbookedPolicy::default(),
         }
     }
 }

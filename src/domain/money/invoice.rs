@@ -151,7 +151,9 @@ pub fn lines(
             Some(window) => window,
             None => Window::lasting(transfer.at, Span::from_millis(1)).map_err(|_| AmountError::TooLarge)?,
         };
-        let text = || about.booking.and_then(|id| titles.get(&id)).cloned().unwrap_or_else(|| "GPU time".to_owned());
+        let unbooked = transfer.kind == Kind::Unbooked;
+        let nameless = if unbooked { "GPU time outside bookings" } else { "GPU time" };
+        let text = || about.booking.and_then(|id| titles.get(&id)).cloned().unwrap_or_else(|| nameless.to_owned());
         let line = gathered.entry((about.booking, own, rate)).or_insert_with(|| Line {
             text: text(),
             booking: about.booking,

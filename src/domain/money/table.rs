@@ -30,6 +30,8 @@ pub enum Kind {
     Settle,
     WriteOff,
     CashOut,
+    Unbooked,
+    UnbookedVoid,
 }
 
 /// How a transfer moves what is posted and what is held.
@@ -140,7 +142,7 @@ const fn row(kind: Kind, phase: Phase, debit: Place, credit: Place, says: &'stat
 
 /// Every event, in the order of [`Kind`].
 #[rustfmt::skip]
-pub const TABLE: [Row; 21] = [
+pub const TABLE: [Row; 23] = [
     row(Kind::Grant,           Phase::Post,     Place::Grants,     Place::Team,       "Granted"),
     row(Kind::GrantCorrection, Phase::Post,     Place::Team,       Place::Grants,     "Grant taken back"),
     row(Kind::GrantExpiry,     Phase::Post,     Place::Team,       Place::Grants,     "Grant expired"),
@@ -162,6 +164,8 @@ pub const TABLE: [Row; 21] = [
     row(Kind::Settle,          Phase::Post,     Place::Cash,       Place::Receivable, "Document settled"),
     row(Kind::WriteOff,        Phase::Post,     Place::WriteOffs,  Place::Receivable, "Document written off"),
     row(Kind::CashOut,         Phase::Post,     Place::Owner,      Place::Cash,       "Paid to the owner"),
+    row(Kind::Unbooked,        Phase::Post,     Place::Team,       Place::Usage,      "Used outside bookings"),
+    row(Kind::UnbookedVoid,    Phase::Post,     Place::Usage,      Place::Team,       "Use outside bookings given back"),
 ];
 
 impl Kind {
@@ -173,7 +177,7 @@ impl Kind {
     /// Time that was used: what documents are made of. Only these may be of zero credits, because zero-priced time is
     /// still counted.
     pub const fn is_delivery(self) -> bool {
-        matches!(self, Self::Delivery | Self::OwnDelivery)
+        matches!(self, Self::Delivery | Self::OwnDelivery | Self::Unbooked)
     }
 
     /// The word in records and in the API.
@@ -200,6 +204,8 @@ impl Kind {
             Self::Settle => "settle",
             Self::WriteOff => "write_off",
             Self::CashOut => "cash_out",
+            Self::Unbooked => "unbooked",
+            Self::UnbookedVoid => "unbooked_void",
         }
     }
 }
@@ -235,6 +241,7 @@ mod tests {
             (Kind::Fee, Kind::FeeRefund),
             (Kind::Payout, Kind::PayoutRefund),
             (Kind::RoundingUp, Kind::RoundingDown),
+            (Kind::Unbooked, Kind::UnbookedVoid),
         ] {
             assert_eq!((of.row().debit, of.row().credit), (by.row().credit, by.row().debit), "{of:?} and {by:?}");
         }

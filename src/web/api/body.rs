@@ -6,8 +6,8 @@ use rocket::http::Status;
 use rocket::request::{self, FromRequest, Request};
 use rocket::response::{self, Responder};
 use rocket::serde::json::Json;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::store::IdempotencyKey;
 use crate::web::error::sentence;
@@ -20,7 +20,7 @@ const LIMIT_KIB: u64 = 64;
 pub struct Body<T>(pub T);
 
 /// A body that says nothing: none at all, or `{}`.
-#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 

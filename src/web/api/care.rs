@@ -1,6 +1,6 @@
 //! Looking after nodes, for admins: what they take, maintenance, names, pools, retiring.
 use rocket::serde::json::Json;
-use rocket::{State, get, post};
+use rocket::{State, post};
 
 use super::body::{Body, Nothing};
 use super::fleet::{changed_node, known};
@@ -15,9 +15,7 @@ use crate::domain::notice::{Common, Kind};
 use crate::web::error::ApiError;
 use crate::web::guard::Bearer;
 use crate::wire::api::Problem;
-use crate::wire::api::fleet::{
-    DutyRequest, MaintenanceRequest, MoveRequest, NodeView, PoolView, RenameRequest, RetireRequest,
-};
+use crate::wire::api::fleet::{DutyRequest, MaintenanceRequest, MoveRequest, NodeView, RenameRequest, RetireRequest};
 
 const fn none() -> Common {
     Common::NotFound { what: "maintenance" }
@@ -136,12 +134,4 @@ pub async fn retire(
     let id = known(mill, &who.0.actor, node)?;
     let changed = duties::retire(mill, &who.0.actor, id, &body.0.why).await;
     changed_node(mill, &who, id, changed)
-}
-
-/// All pools
-#[utoipa::path(context_path = "/api/v1", tag = "fleet",
-    responses((status = 200, body = [PoolView]), (status = "default", body = Problem)))]
-#[get("/pools")]
-pub fn pools(_who: Bearer, mill: &State<Mill>) -> Result<Json<Vec<PoolView>>, ApiError> {
-    Ok(Json(groups::views(&mill.store.read()?)?))
 }

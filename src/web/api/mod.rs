@@ -12,7 +12,9 @@ mod log;
 mod money;
 pub mod openapi;
 mod people;
+mod pools;
 mod terminal;
+mod unbooked;
 
 use rocket::{Catcher, Route, catchers, routes};
 
@@ -38,7 +40,15 @@ pub fn routes() -> Vec<Route> {
         care::rename,
         care::move_to,
         care::retire,
-        care::pools,
+        pools::list,
+        pools::make,
+        pools::show,
+        pools::change,
+        unbooked::list,
+        unbooked::void,
+        unbooked::users,
+        unbooked::assign,
+        unbooked::remove,
         fleet::make_token,
         fleet::join_tokens,
         fleet::join_token,

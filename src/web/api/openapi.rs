@@ -5,7 +5,7 @@ use rocket::http::ContentType;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{admin, bookings, care, fleet, health, log, money, people, terminal};
+use super::{admin, bookings, care, fleet, health, log, money, people, pools, terminal, unbooked};
 use crate::web::guard::Visit;
 use crate::wire::api::bookings::LogEnd;
 
@@ -22,7 +22,9 @@ use crate::wire::api::bookings::LogEnd;
         people::login, people::status, people::invite, people::teams,
         fleet::nodes, fleet::gpus, fleet::make_token, fleet::join_tokens, fleet::join_token, fleet::make_tokens, fleet::admit,
         fleet::revoke, fleet::upgrade, health::fleet, health::one, health::say,
-        care::duty, care::announce, care::cancel, care::rename, care::move_to, care::retire, care::pools,
+        care::duty, care::announce, care::cancel, care::rename, care::move_to, care::retire,
+        pools::list, pools::make, pools::show, pools::change,
+        unbooked::list, unbooked::void, unbooked::users, unbooked::assign, unbooked::remove,
         bookings::list, bookings::show, bookings::quote, bookings::book, bookings::extend, bookings::release,
         bookings::cancel, log::read, log::follow, terminal::ticket,
         money::grant, money::statement, money::rates, money::set_rate, money::invoices, money::invoice, money::draft,

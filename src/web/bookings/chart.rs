@@ -225,12 +225,17 @@ fn draw_node(node: &CalendarNode, axis: &Axis, view: &CalendarView, zone: &Zone,
     }
 }
 
+/// What can not be booked of a unit.
+fn taken(unit: &CalendarUnit) -> impl Iterator<Item = &CalendarBusy> {
+    unit.busy.iter().filter(|busy| !busy.outside)
+}
+
 /// Until when a unit stays free from `now` on: the far future where nothing follows, `None` while it is taken.
 pub fn free_until(unit: &CalendarUnit, now: Instant) -> Option<Instant> {
-    if unit.out_of_service.is_some() || unit.busy.iter().any(|busy| busy.start.0 <= now && now < busy.end.0) {
+    if unit.out_of_service.is_some() || taken(unit).any(|busy| busy.start.0 <= now && now < busy.end.0) {
         return None;
     }
-    let next = unit.busy.iter().map(|busy| busy.start.0).filter(|&start| start > now).min();
+    let next = taken(unit).map(|busy| busy.start.0).filter(|&start| start > now).min();
     Some(next.unwrap_or(Instant::from_millis(i64::MAX)))
 }
 
@@ -266,7 +271,11 @@ fn bar(unit: &CalendarUnit, busy: &CalendarBusy, axis: &Axis, view: &CalendarVie
     Bar {
         x: percent(from),
         width: percent((to - from).max(0.15)),
-        class: if busy.maintenance {
+        class: if busy.outside && taken(unit).any(|other| other.start < busy.end && other.end > busy.start) {
+            "outside"
+        } else if busy.outside {
+            "outside alone"
+        } else if busy.maintenance {
             "out"
         } else if busy.mine {
             "mine"
@@ -285,7 +294,7 @@ fn strip(node: &CalendarNode, axis: &Axis) -> Vec<Strip> {
         return Vec::new();
     }
     let mut changes: Vec<(Instant, i32)> = Vec::new();
-    for busy in node.units.iter().flat_map(|unit| &unit.busy) {
+    for busy in node.units.iter().flat_map(taken) {
         changes.push((busy.start.0, 1));
         changes.push((busy.end.0, -1));
     }
@@ -331,6 +340,7 @@ mod tests {
             mine,
             booking: None,
             maintenance: false,
+            outside: false,
         });
         let id = UnitId::from_u128(index.into());
         let (name, model) = (format!("GPU {index}"), "H200".into());

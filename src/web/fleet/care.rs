@@ -224,12 +224,6 @@ pub async fn cancel(who: Admin, mill: &State<Mill>, given: &str, row: &str, post
     outcome(mill, &who, id, &posted, changed)
 }
 
-#[post("/pools", data = "<posted>")]
-pub async fn make_pool(who: Admin, mill: &State<Mill>, posted: Posted) -> Result<Redirect, PageError> {
-    pools::make(mill, &who.0.who.actor, posted.name("name")?, posted.text("auto_admit") == "true").await?;
-    Ok(Redirect::to("/nodes"))
-}
-
 #[post("/nodes/brake", data = "<_posted>")]
 pub async fn release(who: Admin, mill: &State<Mill>, _posted: Posted) -> Result<Redirect, PageError> {
     brake::release(mill, &who.0.who.actor).await?;

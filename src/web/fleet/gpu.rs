@@ -6,6 +6,7 @@ use rocket::{State, get};
 use serde_json::{Value, json};
 
 use super::chart::{self, Against, Axis, Chart, Measure};
+use super::nodes::{self, Outside};
 use crate::app::error::Answer;
 use crate::app::fleet::samples::{self, History, Under};
 use crate::app::fleet::show;
@@ -58,6 +59,8 @@ pub struct GpuPage {
     about: Vec<(&'static str, String)>,
     under: Vec<UnderRow>,
     processes: Option<Vec<ProcessRow>>,
+    /// Processes on it without a booking.
+    outside: Vec<Outside>,
     kept: String,
     kept_size: String,
     shortened: bool,
@@ -384,6 +387,10 @@ pub fn page(who: SignedIn, mill: &State<Mill>, given: &str, span: Option<&str>) 
         about: about(&gpu, &node),
         under: under_rows(&under, &zone, now),
         processes: process_rows(mill, &who.who.actor, reading)?,
+        outside: nodes::outside(mill, node.id, &zone, now)?
+            .into_iter()
+            .filter(|one| one.gpus.iter().any(|(_, index)| *index == gpu.index))
+            .collect(),
         kept: kept.as_ref().map(chart::kept_words).unwrap_or_default(),
         kept_size: kept
             .as_ref()

@@ -8,6 +8,8 @@ pub mod health;
 pub mod install;
 pub mod metrics;
 pub mod nodes;
+pub mod pools;
+pub mod unbooked;
 
 use rocket::http::{ContentType, Header};
 use rocket::response::Responder;
@@ -32,7 +34,15 @@ pub fn routes() -> Vec<Route> {
         care::announce,
         care::foresee,
         care::cancel,
-        care::make_pool,
+        pools::list,
+        pools::make,
+        pools::page,
+        pools::foresee,
+        pools::change,
+        unbooked::page,
+        unbooked::void,
+        unbooked::assign,
+        unbooked::remove,
         care::release,
         nodes::upgrade,
         add::page,

@@ -6,6 +6,7 @@ use rocket::{State, get, post};
 
 use super::gpu;
 use crate::app::error::{Answer, AppError};
+use crate::app::fleet::unbooked::show as unbooked;
 use crate::app::fleet::{brake, manage, show, upgrade as upgrades};
 use crate::app::mill::Mill;
 use crate::base::ids::NodeId;
@@ -37,6 +38,8 @@ pub struct NodesPage {
     tabs: Option<Vec<(String, String, bool)>>,
     pages: Option<Pages>,
     admin: bool,
+    /// Processes on GPUs without a booking; told to admins.
+    outside: usize,
     /// Said while the brake against mass loss is on.
     brake: Option<String>,
 }
@@ -75,8 +78,32 @@ pub struct NodePage {
     /// Whether the reader looks after nodes.
     may_care: bool,
     maintenance: Vec<(String, String)>,
+    /// Processes on its GPUs without a booking.
+    outside: Vec<Outside>,
     /// What is to be said of its program, and what a press would do about it.
     agent: Option<AgentNote>,
+}
+
+/// A process on a GPU without a booking.
+pub struct Outside {
+    pub gpus: Vec<(String, u32)>,
+    pub user: String,
+    pub pid: u32,
+    pub since: String,
+    pub note: String,
+}
+
+/// What everybody may know of them.
+pub(super) fn outside(mill: &Mill, node: NodeId, zone: &Zone, now: Instant) -> Answer<Vec<Outside>> {
+    let seen = unbooked::of_node(&mill.store.read()?, node, now)?;
+    let row = |one: unbooked::Glimpse| Outside {
+        gpus: one.units.iter().map(|(unit, index)| (format!("/gpus/{unit}"), *index)).collect(),
+        user: one.user,
+        pid: one.pid,
+        since: zone.moment(one.since, now),
+        note: one.note,
+    };
+    Ok(seen.into_iter().map(row).collect())
 }
 
 /// The node's program, where it is not the mill's own.
@@ -212,6 +239,7 @@ pub fn list(
                 format::relative(brake.since, now)
             )
         }),
+        outside: if who.who.actor.admin { unbooked::open(&mill.store.read()?)? } else { 0 },
         admin: who.who.actor.admin,
     }))
 }
@@ -280,6 +308,7 @@ fn draw(mill: &Mill, who: &SignedIn, id: NodeId) -> Result<NodePage, PageError> 
                 )
             })
             .collect(),
+        outside: outside(mill, node.id, &zone, now)?,
         agent: agent_note(&node, admin),
         name: node.name,
     })

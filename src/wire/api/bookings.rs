@@ -182,6 +182,9 @@ pub struct CalendarBusy {
     /// Nobody's booking: the node is out of the calendar then.
     #[serde(default)]
     pub maintenance: bool,
+    /// Nobody's booking: a process was on the GPU without one. It can be booked all the same.
+    #[serde(default)]
+    pub outside: bool,
 }
 
 /// A one-use ticket for a terminal's WebSocket, good for 30 seconds.

@@ -5,6 +5,8 @@ pub mod fleet;
 pub mod health;
 pub mod money;
 pub mod people;
+pub mod pools;
+pub mod unbooked;
 
 use std::fmt;
 use std::str::FromStr;

@@ -118,7 +118,7 @@ impl Yard {
             }
             whose.iter().for_each(|team| put_team(&mut changes, team));
             let policy = PoolPolicy::kind(false);
-            changes.put(&Pool { id: pool, name: "Main".parse().unwrap(), auto_admit: true, policy });
+            changes.put(&Pool { id: pool, name: "Main".parse().unwrap(), auto_admit: true, policy, revision: 0 });
             Ok((changes, ()))
         };
         mill.store.write(Command::new(Cause::Operator), decide).await.unwrap();

@@ -196,7 +196,13 @@ async fn found(store: &Store, auto_admit: bool) {
             smtp: None,
             address: Vec::new(),
         });
-        changes.put(&Pool { id: POOL, name: "main".parse().unwrap(), auto_admit, policy: PoolPolicy::kind(true) });
+        changes.put(&Pool {
+            id: POOL,
+            name: "main".parse().unwrap(),
+            auto_admit,
+            policy: PoolPolicy::kind(true),
+            revision: 0,
+        });
         Ok((changes, ()))
     };
     store.write(Intent::new(Cause::Operator), decide).await.unwrap();

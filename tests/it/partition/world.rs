@@ -260,7 +260,7 @@ impl World {
             moved = true;
         }
         while let Some(message) = talk.to_node.pop_front_if_mut(machine.reachable && machine.agent) {
-            if let ToAgent::Desired { generation, leases } = message {
+            if let ToAgent::Desired { generation, leases, .. } = message {
                 machine.leases.order(generation, leases);
                 machine.leases.step(now - machine.boot);
                 talk.ordered = true;

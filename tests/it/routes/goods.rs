@@ -1,6 +1,10 @@
 //! The things in the test's mill that take many rows: a node with GPUs, and documents about delivered work. It refuses to
 //! go around the ledger: what was delivered is held and settled as ever.
+use std::collections::HashMap;
+
 use gristmill::agent::gpu::simulated;
+use gristmill::app::fleet::pools;
+use gristmill::app::fleet::unbooked::{Said, heard, users};
 use gristmill::app::ids;
 use gristmill::app::mill::Mill;
 use gristmill::app::money::hold::{self, Delivered, Reserve};
@@ -9,19 +13,23 @@ use gristmill::base::credits::Credits;
 use gristmill::base::hardware::{ObservedNode, Share};
 use gristmill::base::ids::*;
 use gristmill::base::secret::SecretHash;
+use gristmill::base::telemetry::{GpuProcess, GpuReading};
 use gristmill::base::window::{Span, Window};
 use gristmill::clock;
 use gristmill::domain::bookings::booking::*;
 use gristmill::domain::event::Cause;
 use gristmill::domain::fleet::hardware::first_units;
-use gristmill::domain::fleet::node::{Node, NodeContact, NodeState};
+use gristmill::domain::fleet::node::{Node, NodeContact, NodeState, Unit};
+use gristmill::domain::fleet::unbooked::Use;
 use gristmill::domain::money::period::{self, Period};
 use gristmill::domain::people::installation::Mode;
 use gristmill::domain::people::rights::Actor;
 use gristmill::store::bookings::put_booking;
 use gristmill::store::tables::Table;
-use gristmill::store::{Changes, Command};
+use gristmill::store::{Changes, Command, Order, Read};
 use gristmill::wire::api::money::DraftRequest;
+use gristmill::wire::api::pools::PoolChange;
+use gristmill::wire::api::unbooked::UnixUserRequest;
 
 /// A connected node with four simulated GPUs, admitted or waiting for it.
 pub async fn node(mill: &Mill, pool: PoolId, name: &str, admitted: bool) -> NodeId {
@@ -123,4 +131,26 @@ async fn deliver(mill: &Mill, team: TeamId, member: MemberId, window: Window) {
         Ok((changes, ()))
     };
     mill.store.write(Command::new(Cause::Mill), decide).await.unwrap();
+}
+
+/// A process of Mo's on the node's last GPU without a booking: two readings, billed, over.
+pub async fn unbooked(mill: &Mill, pool: PoolId, node: NodeId, ada: &Actor) -> UseId {
+    let bills = PoolChange { unbooked: Some("bill".into()), why: "for the tests".into(), ..PoolChange::default() };
+    pools::change(mill, ada, pool, bills).await.unwrap();
+    let named = UnixUserRequest { user: "1001".into(), member: "mo@lab.example".into(), team: None, pool: None };
+    users::set(mill, ada, &named).await.unwrap();
+    let units: Vec<Unit> =
+        mill.store.read().unwrap().list_via(Table::UnitsByNode, &node.to_bytes(), Order::Ascending, 9).unwrap();
+    let unit = units.iter().max_by_key(|unit| unit.index).unwrap().id;
+    let process = GpuProcess { pid: 4711, uid: Some(1001), started: Some(7), ..GpuProcess::default() };
+    let now = clock::now();
+    for (second, there) in [(0, true), (10, true), (20, false), (30, false)] {
+        let processes = Some(if there { vec![process.clone()] } else { Vec::new() });
+        let reading = GpuReading { processes, ..GpuReading::default() };
+        let at = now.plus(Span::from_seconds(second));
+        let said = Said { node, boot: "b".into(), clock: at, skew_ms: 0 };
+        heard(mill, said, &HashMap::from([(unit, reading)]), at).await.unwrap();
+    }
+    let uses: Vec<Use> = mill.store.read().unwrap().list(&[], Order::Ascending, 9).unwrap();
+    uses[0].id
 }

@@ -223,6 +223,8 @@ impl World {
         let ada = load(&world.mill, people.iter().find(|(role, _)| *role == Role::Admin).unwrap().1);
         let (token, _) = join_tokens::make_named(&world.mill, &ada, &JoinTokenRequest::default()).await.unwrap();
         world.there.insert("jointoken", token.id.to_string());
+        let used = goods::unbooked(&world.mill, made.pool, node, &ada).await;
+        world.there.insert("use", used.to_string());
         world
     }
 
@@ -416,6 +418,7 @@ fn nowhere() -> BTreeMap<&'static str, String> {
         ("pending", NodeId::from_u128(fresh()).to_string()),
         ("pool", PoolId::from_u128(fresh()).to_string()),
         ("jointoken", JoinTokenId::from_u128(fresh()).to_string()),
+        ("use", UseId::from_u128(fresh()).to_string()),
         ("price", "0".into()),
     ])
 }

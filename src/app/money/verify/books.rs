@@ -113,7 +113,16 @@ impl Books {
             }
         }
         self.note(transfer);
+        if transfer.kind == Kind::UnbookedVoid && !self.take_back(transfer) {
+            breaches.push(Breach::TakenBack { transfer: transfer.id });
+        }
         Ok(())
+    }
+
+    /// Use outside bookings that is given back is no delivery any more: no document lists it.
+    fn take_back(&mut self, transfer: &Transfer) -> bool {
+        let of = transfer.about.reverses.and_then(|of| self.deliveries.remove(&of));
+        of == transfer.credit.team().map(|team| (team, transfer.amount))
     }
 
     /// Gathers what the later checks compare holds and documents with.
