@@ -40,7 +40,7 @@ fn cut() -> Stub {
 
 #[test]
 fn an_instance_is_booked_by_its_name_and_its_sandbox_has_that_instance_alone() {
-    let stub = cut();
+    let mut stub = cut();
     let mut mill = Mill::empty();
     mill.environment = vec![("GRISTMILL_NVML_LIBRARY", stub.library.clone()), ("GRISTMILL_DRIVER_ROOT", driver(&mill))];
     mill.set_up(&[]);
@@ -75,6 +75,11 @@ fn an_instance_is_booked_by_its_name_and_its_sandbox_has_that_instance_alone() {
     assert_eq!(own["version"], 1, "{own}");
     let quote = mill.json(&["quote", "--gpus", "1", "--model", "H200 1g.18gb", "--for", "1h"]);
     assert_eq!(quote["price"]["decimal"], "0.50");
+    // Cut anew a moment before the start: what is not there is not started, whether the mill has heard of it or not.
+    stub.say("gpu0.mig0.uuid MIG-c\ngpu0.mig1.uuid MIG-d");
+    let gone = mill.run(&words);
+    let known = ["is not on this node any more", "takes no bookings at present"];
+    assert!(gone.out.is_empty() && known.iter().any(|why| gone.err.contains(why)), "{gone:?}");
 }
 
 #[test]

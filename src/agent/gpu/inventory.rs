@@ -63,7 +63,7 @@ fn whole(device: &Device<'_>, index: u32) -> Result<ObservedGpu, NvmlError> {
 fn mig(device: &Device<'_>) -> Result<Option<bool>, NvmlError> {
     match device.mig_mode() {
         Ok(mode) => Ok(Some(mode.current != 0)),
-        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => Ok(None),
+        Err(NvmlError::NotSupported | NvmlError::FunctionNotFound | NvmlError::FailedToLoadSymbol(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

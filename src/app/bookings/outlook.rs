@@ -56,9 +56,10 @@ pub fn maintenance(view: &Snapshot) -> Result<HashMap<NodeId, Vec<Maintenance>>,
     Ok(by_node)
 }
 
-/// Whether nothing is booked on the unit now.
-pub fn is_free(calendar: &Calendar, unit: &Listed, now: Instant) -> bool {
-    calendar.after(unit.id, now).first().is_none_or(|slot| slot.window.start() > now)
+/// Whether nothing is booked now on a node's unit, nor on what excludes it.
+pub fn is_free(calendar: &Calendar, node: &Entry, unit: &Listed, now: Instant) -> bool {
+    let idle = |unit| calendar.after(unit, now).first().is_none_or(|slot| slot.window.start() > now);
+    node.with_excluded(unit).all(idle)
 }
 
 impl Outlook {
@@ -73,8 +74,8 @@ impl Outlook {
             if unit.out.is_some() || !node.is_open() || node.connected != Some(true) {
                 continue;
             }
-            self.free_now += u32::from(is_free(calendar, unit, now));
-            match stands(calendar, unit, closed, now) {
+            self.free_now += u32::from(is_free(calendar, node, unit, now));
+            match stands(calendar, node, unit, closed, now) {
                 Stands::Free { until } => {
                     let entry = here.entry(&unit.model).or_insert((0, until));
                     *entry = (entry.0 + 1, entry.1.min(until));
@@ -103,9 +104,9 @@ enum Stands {
 }
 
 /// How long the unit stays as it is, by its bookings and the node's maintenance.
-fn stands(calendar: &Calendar, unit: &Listed, closed: &[Maintenance], now: Instant) -> Stands {
-    let slot = calendar.after(unit.id, now).first().map(|slot| slot.window);
-    let windows = || slot.into_iter().chain(closed.iter().map(|one| one.window));
+fn stands(calendar: &Calendar, node: &Entry, unit: &Listed, closed: &[Maintenance], now: Instant) -> Stands {
+    let slots = || node.with_excluded(unit).filter_map(|unit| calendar.after(unit, now).first());
+    let windows = || slots().map(|slot| slot.window).chain(closed.iter().map(|one| one.window));
     match windows().filter(|window| window.contains(now)).map(Window::end).min() {
         Some(until) => Stands::Taken { until },
         None => {

@@ -64,7 +64,7 @@ pub fn part(
         let connected = node.connected == Some(true);
         let bookable = |unit: &Listed| connected && unit.out.is_none() && node.is_open();
         total += u32::try_from(node.booked().count()).unwrap_or(u32::MAX);
-        let free = node.booked().filter(|unit| bookable(unit) && is_free(calendar, unit, now)).count();
+        let free = node.booked().filter(|unit| bookable(unit) && is_free(calendar, node, unit, now)).count();
         free_now += u32::try_from(free).unwrap_or(u32::MAX);
         if place < part.skip || nodes.len() == part.most {
             continue;

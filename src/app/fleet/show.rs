@@ -13,7 +13,7 @@ use crate::base::window::{Instant, Span};
 use crate::domain::bookings::booking::Booking;
 use crate::domain::bookings::lease::Lease;
 use crate::domain::fleet::duty::{Duty, Maintenance};
-use crate::domain::fleet::hardware::is_replaced;
+use crate::domain::fleet::hardware::{excluded, is_replaced};
 use crate::domain::fleet::node::{Node, NodeAgent, NodeContact, NodeState, Pool, SKEW_LIMIT, Service, Unit};
 use crate::domain::fleet::roll::Entry;
 use crate::domain::notice::Common;
@@ -135,7 +135,7 @@ pub fn numbers(mill: &Mill, now: Instant) -> Answer<Numbers> {
             numbers.gpus += 1;
             numbers.instances += usize::from(unit.portion.is_instance());
             numbers.out_of_service += usize::from(unit.out.is_some());
-            let free = unit.out.is_none() && reachable && is_free(view.calendar(), unit, now);
+            let free = unit.out.is_none() && reachable && is_free(view.calendar(), node, unit, now);
             numbers.free += usize::from(free);
         }
     }
@@ -163,7 +163,7 @@ fn node_view(mill: &Mill, view: &impl Read, who: &Actor, node: &Node, now: Insta
     let mut units = units_of(view, node.id)?;
     units.sort_by_key(|unit| (unit.index, unit.shape.place(), unit.id));
     let lacking: BTreeSet<&str> = leases.iter().flat_map(|lease| &lease.lacking).map(String::as_str).collect();
-    let gpus = units.iter().map(|unit| gpu_view(view, who, node, unit, &leases, reachable, now));
+    let gpus = units.iter().map(|unit| gpu_view(view, who, node, (unit, &units), &leases, reachable, now));
     let owner = node.owner.map(|team| view.get::<Team>(&team)).transpose()?.flatten();
     Ok(NodeView {
         id: node.id,
@@ -267,13 +267,16 @@ fn gpu_view(
     view: &impl Read,
     who: &Actor,
     node: &Node,
-    unit: &Unit,
+    (unit, all): (&Unit, &[Unit]),
     leases: &[Lease],
     reachable: bool,
     now: Instant,
 ) -> Result<GpuView, StoreError> {
     let of_unit = || leases.iter().filter(|lease| !lease.is_over() && lease.units.contains(&unit.id));
     let current = of_unit().find(|lease| lease.occupied().contains(now));
+    // A lease from before its GPU was cut, or put together again, still has it.
+    let beside = || leases.iter().filter(|lease| !lease.is_over() && lease.occupied().contains(now));
+    let other = excluded(unit, all).find_map(|other| beside().find(|lease| lease.units.contains(&other.id)));
     let next = of_unit().map(|lease| lease.window.start()).filter(|&start| start > now).min();
     let booking = current.map(|lease| view.get::<Booking>(&lease.booking)).transpose()?.flatten();
     let (state, note) = match (&unit.service, current) {
@@ -281,6 +284,9 @@ fn gpu_view(
         (Service::Out { why, .. }, _) => ("out_of_service", Some(format!("Out of service: {why}."))),
         (Service::In, _) if !reachable => ("unknown", Some("Its node is away; what runs there goes on.".to_owned())),
         (Service::In, Some(_)) => ("leased", None),
+        (Service::In, None) if other.is_some() => {
+            ("leased", Some("A booking from before its GPU was cut, or put together again, still has it.".to_owned()))
+        }
         (Service::In, None) => ("free", None),
     };
     Ok(GpuView {
@@ -296,6 +302,6 @@ fn gpu_view(
         state: state.to_owned(),
         state_note: note,
         booking: booking.filter(|booking| who.sees(booking.team)).map(|booking| booking.id),
-        until: current.map(|lease| lease.occupied().end()).or(next).map(Moment),
+        until: current.or(other).map(|lease| lease.occupied().end()).or(next).map(Moment),
     })
 }

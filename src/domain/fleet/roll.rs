@@ -81,6 +81,15 @@ impl Entry {
         !self.is_gone() && !matches!(self.state, NodeState::Pending)
     }
 
+    /// A unit and those that exclude it: its GPU, or the instances of it. They are told by the GPU's position, which is
+    /// enough to show what is taken.
+    pub fn with_excluded(&self, unit: &Listed) -> impl Iterator<Item = UnitId> {
+        let (id, index, instance) = (unit.id, unit.index, unit.portion.is_instance());
+        let excludes =
+            move |other: &&Listed| other.id == id || (other.index == index && other.portion.is_instance() != instance);
+        self.units.iter().filter(excludes).map(|other| other.id)
+    }
+
     /// What there is to book: GPUs and instances, without those that others stand in for.
     pub fn booked(&self) -> impl Iterator<Item = &Listed> {
         self.units.iter().filter(|unit| !unit.is_replaced())

@@ -152,7 +152,10 @@ async fn a_gpu_that_is_cut_keeps_its_time_free_of_instances_and_the_other_way_ro
     let (from, until) = (yard.now(), yard.now().plus(Span::from_hours(24)));
     let shown = timeline::calendar(&yard.mill, &yard.ada, from, until, from).unwrap();
     let names: Vec<&str> = shown.nodes[0].units.iter().map(|unit| unit.name.as_str()).collect();
-    assert_eq!((names, shown.total), (vec!["GPU 0", "GPU 0:7", "GPU 0:8"], 1));
+    assert_eq!((names, shown.total, shown.free_now), (vec!["GPU 0", "GPU 0:7", "GPU 0:8"], 1, 0));
+    let gpus = gristmill::app::fleet::show::gpus(&yard.mill, &yard.ada, from).unwrap();
+    let whole = gpus.iter().find(|gpu| gpu.name == "GPU 0").unwrap();
+    assert_eq!((whole.state.as_str(), whole.until.map(|at| at.0 > from)), ("leased", Some(true)), "an instance has it");
 }
 
 #[tokio::test]
