@@ -85,7 +85,9 @@ pub fn run(wish: &Wish, stop: &Stop, tell: &mut dyn FnMut(News<'_>)) -> Result<S
     }
     let mut tested = Vec::new();
     for (index, gpu) in (0u32..).zip(&gpus).filter(|(index, _)| wish.gpu.is_none_or(|wanted| wanted == *index)) {
-        let others: Vec<&ObservedGpu> = gpus.iter().filter(|other| other.uuid != gpu.uuid).collect();
+        // A GPU that somebody uses is not copied to either.
+        let free = |other: &&ObservedGpu| other.uuid != gpu.uuid && in_use(wish, other).is_none();
+        let others: Vec<&ObservedGpu> = gpus.iter().filter(free).collect();
         let report = if let Some(why) = in_use(wish, gpu) {
             unused_only(wish, gpu, &others, &why)?
         } else {

@@ -89,9 +89,11 @@ impl Launcher {
 
     fn start(&self, order: &ChildOrder) -> std::io::Result<Running> {
         let visible = match &order.gpu {
-            OrderedGpu::Real { uuid, others, .. } => {
+            // The driver wakes every GPU that a process may see: the others only where they are copied to.
+            OrderedGpu::Real { uuid, others, .. } if order.order.check == CheckKind::Peers => {
                 std::iter::once(uuid).chain(others).cloned().collect::<Vec<_>>().join(",")
             }
+            OrderedGpu::Real { uuid, .. } => uuid.clone(),
             OrderedGpu::Simulated(_) => String::new(),
         };
         let mut child = Command::new(&self.program)

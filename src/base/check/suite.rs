@@ -103,10 +103,10 @@ impl Suite {
         };
         // Check, limit in seconds, its measure (seconds of load, rounds of a product or inversions).
         let list: &[(CheckKind, i64, u32)] = match self {
-            Self::Boundary => &[(Wipe, 30, 0), (Memory, 30, 1), (Compute, 20, 8), (Bandwidth, 20, 4)],
-            Self::Probe => &[(Probe, 20, 0)],
+            Self::Boundary => &[(Wipe, 30, 0), (Memory, 30, 1), (Compute, 30, 8), (Bandwidth, 30, 4)],
+            Self::Probe => &[(Probe, 30, 0)],
             Self::Nightly => &[
-                (Context, 10, 0),
+                (Context, 30, 0),
                 (Memory, 60, 2),
                 (Compute, 60, 64),
                 (Unanimity, 120, 60),
@@ -115,7 +115,7 @@ impl Suite {
                 (Soak, 90, 30),
             ],
             Self::Enroll => &[
-                (Context, 10, 0),
+                (Context, 30, 0),
                 (Memory, 60, 2),
                 (MemoryDeep, 300, 12),
                 (Compute, 60, 64),
@@ -127,7 +127,7 @@ impl Suite {
                 (Wipe, 30, 0),
             ],
             Self::Deep => &[
-                (Context, 10, 0),
+                (Context, 30, 0),
                 (MemoryDeep, 600, 24),
                 (Compute, 120, 256),
                 (Unanimity, 120, 60),
@@ -153,7 +153,8 @@ impl Suite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckOrder {
     pub check: CheckKind,
-    /// Its process is killed after so long. Generous: only what hangs shall meet it.
+    /// Its process is killed after so long. Generous: only what hangs shall meet it, and a driver that has to wake its
+    /// GPUs first takes seconds for each.
     pub limit: Span,
     /// Seconds of load for soak and unanimity, rounds of products for compute, copies for bandwidth and peers, launches
     /// for latency, patterns for memory.

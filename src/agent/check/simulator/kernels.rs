@@ -182,7 +182,9 @@ impl Simulator {
     }
 
     fn stand_in(&self, left: u64, right: u64, deep: u64) -> Played<u64> {
-        let bytes = [self.get(left, 8 * deep * TILE_BYTES * 2)?, self.get(right, deep * TILE_BYTES * 2)?].concat();
+        // The ends of both are enough to tell one round's inputs from another's.
+        let ends = |at: u64, tiles: u64| self.get(at + tiles * TILE_BYTES * 2 - 64, 64);
+        let bytes = [self.get(left, 64)?, ends(left, 8 * deep)?, self.get(right, 64)?, ends(right, deep)?].concat();
         Ok((0..).zip(words_of(&bytes)).fold(0, |sum, (place, word)| sum.wrapping_add(at_place(place, word))))
     }
 
