@@ -210,7 +210,7 @@ pub fn detail(mill: &Mill, who: &Actor, id: PoolId, now: Instant) -> Answer<Pool
     for node in view.roll().all().filter(|node| node.pool == id && !node.is_gone()) {
         let connected = node.connected == Some(true);
         for gpu in node.booked() {
-            let free = connected && node.is_open() && gpu.out.is_none() && is_free(view.calendar(), gpu, now);
+            let free = connected && node.is_open() && gpu.out.is_none() && is_free(view.calendar(), node, gpu, now);
             let place = models.entry(gpu.model.to_string()).or_insert((0, 0, gpu.portion));
             (place.0, place.1) = (place.0 + 1, place.1 + u32::from(free));
         }
