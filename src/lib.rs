@@ -47,6 +47,8 @@
 //!   `domain::notice::Reason`; one file for all of them would have outgrown its size at once.
 //! * Tables have byte keys (`store::record::Key`) instead of typed ones: one generic path for views, overlays, backup and
 //!   verification. The order of the bytes is the order of the keys, and a test holds it.
+//! * A MIG instance is booked by a model word of its own (`H200 1g.18gb`) and not by a shape: price, search and pages have
+//!   to tell instances apart by that word anyway, and one word cannot contradict itself.
 //! * The calendar is drawn by the server: lanes of inline SVG whose positions are percentages, exact for any window, allowed
 //!   under the strict content policy, readable without JavaScript. 155 lines of script add dragging. A calendar library
 //!   needed a 128 KB client, rendered nothing on the server and did no zone conversion.

@@ -283,6 +283,9 @@ impl Way {
             ("/bookings", "bookings"),
             ("/queue", "queue"),
             ("/nodes", "nodes"),
+            ("/fleet/health", "health"),
+            ("/pools", "pools"),
+            ("/unbooked", "unbooked"),
             ("/find?q=bench", "find"),
             ("/account", "account"),
             ("/notices", "notices"),
@@ -297,6 +300,11 @@ impl Way {
         page.look("node").await;
         page.lead("main a[href^='/gpus/']").await;
         page.look("gpu").await;
+        page.lead("main a[href$='/health']").await;
+        page.look("gpu-health").await;
+        page.go("/pools").await;
+        page.lead("main a[href^='/pools/']").await;
+        page.look("pool").await;
     }
 
     /// A backup of the running mill, its preview and restoration elsewhere, and both recomputed from nothing.

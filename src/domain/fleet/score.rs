@@ -56,8 +56,9 @@ pub struct Score {
 pub fn score(evidence: &[Evidence], present: &[Window], now: Instant) -> Score {
     let mut terms: Vec<Term> = evidence.iter().filter_map(|one| term(one, now)).collect();
     terms.sort_by_key(|term| std::cmp::Reverse((term.at, term.evidence)));
-    let failures: f64 = terms.iter().map(|term| term.weight).sum();
-    let days: f64 = present.iter().map(|window| weighted_days(*window, now)).sum();
+    // The sum of nothing is minus zero, which reads as a fault of ours.
+    let failures = terms.iter().map(|term| term.weight).sum::<f64>() + 0.0;
+    let days = present.iter().map(|window| weighted_days(*window, now)).sum::<f64>() + 0.0;
     let rate = (PRIOR_FAILURES + failures) / (PRIOR_DAYS + days);
     Score { terms, failures, days, rate, chance: (-7.0 * rate).exp() }
 }

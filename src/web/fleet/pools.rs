@@ -127,8 +127,9 @@ fn draw_list(mill: &Mill, who: &Admin, form: Typed) -> Result<PoolsPage, PageErr
         form,
         answer: format::count(found.len(), "pool"),
         beneath: format!(
-            "{} in them. A pool has one policy, and its nodes follow it.",
-            format::count(nodes as usize, "node")
+            "{} in {}. A pool has one policy, and its nodes follow it.",
+            format::count(nodes as usize, "node"),
+            if found.len() == 1 { "it" } else { "them" }
         ),
         rows: rows.collect(),
     })
