@@ -115,7 +115,7 @@ fn machine(changes: &mut Changes, pool: PoolId, number: u64, now: Instant) {
         joined: now,
         local: false,
     });
-    changes.put(&NodeContact { node, epoch: 1, connected: true, last: now, skew_ms: 0 });
+    changes.put(&NodeContact { node, epoch: 1, connected: true, last: now, skew_ms: 0, unattested_since: None });
     for index in 0..PER_NODE {
         let id = unit(number * PER_NODE + index);
         changes.put(&Unit {

@@ -265,6 +265,9 @@ async fn a_booking_over_midnight_is_settled_day_by_day() {
     yard.pass(Span::from_hours(15)).await;
     assert_eq!(yard.balance().posted, Credits::ZERO);
     yard.pass(Span::from_hours(1)).await;
+    assert_eq!(yard.balance().posted, Credits::ZERO, "nobody has said yet that it ran until midnight");
+    yard.connected(booking.leases[0].node, true).await;
+    yard.pass_seconds(11).await;
     assert_eq!(yard.balance().posted, price(16 * 3600).negated(), "at the first midnight");
     assert_eq!(yard.balance().held, price(24 * 3600));
     yard.pass(Span::from_hours(4)).await;

@@ -252,6 +252,12 @@ async fn lives(first: u64) {
     println!("{lived} lives in {:?}", begun.elapsed());
 }
 
+/// Found among the thousand: a mill that was away over midnight billed a day that it had not seen.
+#[tokio::test]
+async fn a_life_that_showed_a_fault_once() {
+    life(714, None).await;
+}
+
 #[tokio::test]
 async fn cut_healed_and_restarted_in_any_order_1() {
     lives(1).await;

@@ -15,6 +15,7 @@ use crate::domain::bookings::lease::{Lease, LeaseState};
 use crate::domain::bookings::schedule::SILENCE_LIMIT;
 use crate::domain::bookings::{grant, transition};
 use crate::domain::event::{Cause, Event};
+use crate::domain::fleet::node::NodeContact;
 use crate::store::changes::Changes;
 use crate::store::read::{Read, StoreError};
 use crate::store::{Command, Reject, View};
@@ -31,6 +32,10 @@ pub async fn apply_facts(mill: &Mill, node: NodeId, facts: Vec<LeaseFact>, compl
         let house = House::read(view)?;
         let scene = Scene { view, house: &house, voice: &voice, now, cause };
         let mut taking = Taking { scene, view, changes: Changes::new(), now, cause };
+        let row = view.get::<NodeContact>(&node)?.filter(|row| complete && row.unattested_since.is_some());
+        if let Some(row) = row {
+            taking.changes.put(&NodeContact { unattested_since: None, ..row });
+        }
         let mut touched: BTreeMap<BookingId, BTreeMap<LeaseId, Lease>> = BTreeMap::new();
         for lease in leases::on_node(view, node)? {
             let fact = facts.iter().find(|fact| fact.lease == lease.id && fact.attempt == lease.attempt);
@@ -60,7 +65,7 @@ pub async fn node_lost(mill: &Mill, node: NodeId) -> Answer<()> {
             changes.event(Cause::Mill, Event::LeaseChanged { lease: lease.id, booking: lease.booking });
             let booking: Booking = view.must(&lease.booking)?;
             if booking.state.is_live() {
-                let given_up = leases::contact(view, node)?.1.plus(SILENCE_LIMIT);
+                let given_up = leases::attested(view, node)?.1.plus(SILENCE_LIMIT);
                 house.put_by(&mut changes, &booking, booking.clone(), now, Some(given_up));
             }
         }
@@ -165,7 +170,7 @@ impl Taking<'_, '_> {
     }
 
     fn last_word(&self, lease: &Lease, ready: Option<Instant>) -> Result<Instant, StoreError> {
-        let last = leases::contact(self.view, lease.node)?.1;
+        let last = leases::attested(self.view, lease.node)?.1;
         Ok(last.min(self.now).max(ready.unwrap_or(lease.window.start())))
     }
 

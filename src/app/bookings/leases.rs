@@ -48,6 +48,15 @@ pub fn contact(view: &impl Read, node: NodeId) -> Result<(bool, Instant), StoreE
     }
 }
 
+/// Whether the node is there and has said how its leases are, and until when its word about them goes: what is billed
+/// follows this, and not that somebody called.
+pub fn attested(view: &impl Read, node: NodeId) -> Result<(bool, Instant), StoreError> {
+    match view.get::<NodeContact>(&node)? {
+        Some(contact) => Ok(contact.attested()),
+        None => contact(view, node),
+    }
+}
+
 /// A new lease for a placement, with its time on the calendar.
 pub fn grant(
     changes: &mut Changes,

@@ -227,10 +227,11 @@ impl Stepping<'_, '_> {
         if let Some(last) = self.silent_for_good(&leases)? {
             return self.settle_silent(&before, leases, last);
         }
-        self.settle_days(&before, &leases)?;
+        let again = self.settle_days(&before, &leases)?;
         let after = self.warn(before.clone())?;
         let given_up = self.given_up(&leases)?;
-        self.house.put_by(&mut self.changes, &before, after, self.now, given_up);
+        let latest = given_up.into_iter().chain(again).min();
+        self.house.put_by(&mut self.changes, &before, after, self.now, latest);
         Ok(())
     }
 
@@ -258,31 +259,39 @@ impl Stepping<'_, '_> {
         Ok(booking)
     }
 
-    /// Posts what the days that are over delivered. Of a node that is away nothing is known; it waits for its return.
-    fn settle_days(&mut self, booking: &Booking, leases: &[Lease]) -> Result<(), Reject> {
+    /// Posts what the days that are over delivered. Of a node that is away nothing is known; it waits for its return. And of
+    /// one that counts as connected because the mill itself was away, nothing after its last word: answers when to look
+    /// again.
+    fn settle_days(&mut self, booking: &Booking, leases: &[Lease]) -> Result<Option<Instant>, Reject> {
+        let mut heard = self.now;
         for lease in leases {
-            if !leases::contact(self.view, lease.node)?.0 {
-                return Ok(());
+            let (connected, last) = leases::attested(self.view, lease.node)?;
+            if !connected {
+                return Ok(None);
             }
+            heard = heard.min(last);
         }
         // The last piece is today, even when today has just begun; the one before it ends at the last midnight.
         let today = self.now.plus(Span::from_millis(1));
-        let Ok(passed) = Window::new(booking.window.start(), today) else { return Ok(()) };
+        let Ok(passed) = Window::new(booking.window.start(), today) else { return Ok(None) };
         let days = period::days(passed, &self.house.zone);
         let Some(midnight) = days.last().map(|today| today.start()).filter(|&at| at > booking.window.start()) else {
-            return Ok(());
+            return Ok(None);
         };
+        if heard < midnight {
+            return Ok(Some(self.now.plus(LOOK_AGAIN)));
+        }
         let delivered = settle::delivered(self.view, leases, midnight)?;
         let (view, now, id) = (self.view, self.now, booking.id);
         with_occasion(now, MILL, |o| hold::settle_through(view, &mut self.changes, id, &delivered, midnight, o))?;
-        Ok(())
+        Ok(None)
     }
 
     /// When the silence of a node will have been too long.
     fn given_up(&self, leases: &[Lease]) -> Result<Option<Instant>, StoreError> {
         let mut first: Option<Instant> = None;
         for lease in leases.iter().filter(|lease| !lease.is_over()) {
-            let (connected, last) = leases::contact(self.view, lease.node)?;
+            let (connected, last) = leases::attested(self.view, lease.node)?;
             let limit = (!connected).then(|| last.plus(SILENCE_LIMIT));
             first = first.into_iter().chain(limit).min();
         }
@@ -292,7 +301,7 @@ impl Stepping<'_, '_> {
     /// The last word of a node that has been silent for too long.
     fn silent_for_good(&self, leases: &[Lease]) -> Result<Option<Instant>, StoreError> {
         for lease in leases.iter().filter(|lease| !lease.is_over()) {
-            let (connected, last) = leases::contact(self.view, lease.node)?;
+            let (connected, last) = leases::attested(self.view, lease.node)?;
             if !connected && self.now >= last.plus(SILENCE_LIMIT) {
                 return Ok(Some(last));
             }

@@ -53,7 +53,8 @@ pub async fn connect(
         row.generation = Node::first_generation(row.epoch);
         let epoch = row.epoch;
         observe(view, &mut changes, row, observed.clone(), now)?;
-        changes.put(&NodeContact { node, epoch, connected: true, last: now, skew_ms });
+        let unattested_since = view.get::<NodeContact>(&node)?.map(|before| before.attested().1);
+        changes.put(&NodeContact { node, epoch, connected: true, last: now, skew_ms, unattested_since });
         changes.event(Cause::Node(node), Event::NodeConnected { node, epoch });
         changes.wake(node);
         Ok((changes, epoch))
@@ -108,8 +109,8 @@ pub async fn write_contacts(fleet: &Fleet, contacts: Vec<NodeContact>) -> Answer
         let mut changes = Changes::new();
         for contact in &contacts {
             let row = view.get::<NodeContact>(&contact.node)?;
-            if row.is_some_and(|row| row.epoch == contact.epoch && row.connected) {
-                changes.put(contact);
+            if let Some(row) = row.filter(|row| row.epoch == contact.epoch && row.connected) {
+                changes.put(&NodeContact { unattested_since: row.unattested_since, ..contact.clone() });
             }
         }
         Ok((changes, ()))

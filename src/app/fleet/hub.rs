@@ -267,7 +267,9 @@ impl Hub {
 
 impl Known {
     fn contact(&self, node: NodeId) -> NodeContact {
-        NodeContact { node, epoch: self.epoch, connected: !self.lost, last: self.last, skew_ms: self.skew_ms }
+        let (epoch, connected, last, skew_ms) = (self.epoch, !self.lost, self.last, self.skew_ms);
+        // Whether it is attested stands in the books alone: who writes this keeps what stands there.
+        NodeContact { node, epoch, connected, last, skew_ms, unattested_since: None }
     }
 }
 

@@ -342,7 +342,7 @@ mod tests {
 
     fn contact(node: u128, connected: bool, skew_ms: i64, last: i64) -> NodeContact {
         let last = Instant::from_seconds(last);
-        NodeContact { node: NodeId::from_u128(node), epoch: 1, connected, last, skew_ms }
+        NodeContact { node: NodeId::from_u128(node), epoch: 1, connected, last, skew_ms, unattested_since: None }
     }
 
     #[test]

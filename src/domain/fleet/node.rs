@@ -157,6 +157,17 @@ pub struct NodeContact {
     pub last: Instant,
     /// Agent's clock minus the mill's, milliseconds.
     pub skew_ms: i64,
+    /// It is connected again and has not said yet what became of its leases: when it was heard of before. A greeting
+    /// attests nothing that is billed.
+    #[serde(default)]
+    pub unattested_since: Option<Instant>,
+}
+
+impl NodeContact {
+    /// Whether it is there and has said how its leases are, and until when its word about them goes.
+    pub fn attested(&self) -> (bool, Instant) {
+        (self.connected && self.unattested_since.is_none(), self.unattested_since.unwrap_or(self.last))
+    }
 }
 
 /// What can be booked: a GPU, or a MIG instance (which excludes its parent).

@@ -262,7 +262,7 @@ mod tests {
 
     fn contact(node: u128, connected: bool, last: i64) -> NodeContact {
         let last = Instant::from_seconds(last);
-        NodeContact { node: NodeId::from_u128(node), epoch: 1, connected, last, skew_ms: 0 }
+        NodeContact { node: NodeId::from_u128(node), epoch: 1, connected, last, skew_ms: 0, unattested_since: None }
     }
 
     /// Scattered, without repeats: the multiplier is odd.

@@ -175,7 +175,14 @@ impl Yard {
                 });
                 changes.index(Table::UnitsByNode, &(node, unit), &unit);
             }
-            changes.put(&NodeContact { node, epoch: 1, connected: true, last: now, skew_ms: 0 });
+            changes.put(&NodeContact {
+                node,
+                epoch: 1,
+                connected: true,
+                last: now,
+                skew_ms: 0,
+                unattested_since: None,
+            });
             Ok((changes, ()))
         };
         self.mill.store.write(Command::new(Cause::Operator), decide).await.unwrap();

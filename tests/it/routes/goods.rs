@@ -68,7 +68,14 @@ pub async fn node(mill: &Mill, pool: PoolId, name: &str, admitted: bool) -> Node
             &node.name.key(),
             &id,
         );
-        changes.put(&NodeContact { node: id, epoch: 1, connected: true, last: now, skew_ms: 0 });
+        changes.put(&NodeContact {
+            node: id,
+            epoch: 1,
+            connected: true,
+            last: now,
+            skew_ms: 0,
+            unattested_since: None,
+        });
         for unit in &units {
             changes.put(unit).index(Table::UnitsByNode, &(unit.node, unit.id), &unit.id);
         }

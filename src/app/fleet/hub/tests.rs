@@ -63,7 +63,7 @@ fn silence_is_named_once() {
 #[test]
 fn a_node_known_from_before_gets_its_time() {
     let hub = Hub::default();
-    hub.expect(&NodeContact { node: NODE, epoch: 4, connected: true, last: at(1), skew_ms: 0 });
+    hub.expect(&NodeContact { node: NODE, epoch: 4, connected: true, last: at(1), skew_ms: 0, unattested_since: None });
     assert!(hub.newly_lost(Monotonic::now()).is_empty());
     assert_eq!(hub.newly_lost(Monotonic::now() + Duration::from_secs(30)).len(), 1);
     assert!(hub.attach(NODE, 4, at(2), 0).is_none() && hub.attach(NODE, 5, at(2), 0).is_some());
